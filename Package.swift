@@ -1,0 +1,37 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// ---- Settings ---------------------------------------------------------------------------------------------------
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+// ---- The package ------------------------------------------------------------------------------------------------
+
+let package = Package(
+  name: "petar",
+  products: [
+    .library(name: "petar", type: .dynamic, targets: ["Petar"]),
+    .executable(name: "petar-describe", targets: ["petar-describe"]),
+    .executable(name: "petar-convert", targets: ["petar-convert"]),
+  ],
+  targets: [
+    // The contract and the C pieces.
+    .target(name: "CPetar"),
+    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    .systemLibrary(name: "CZlib"),
+    .systemLibrary(name: "CZstd"),
+
+    // The library. No Foundation here: it would add more than the library itself.
+    .target(
+      name: "Petar", dependencies: ["CPetar", "CKernels", "CZlib", "CZstd"], exclude: ["ABI/petar.map"],
+      swiftSettings: strict),
+
+    // The tools.
+    .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
+    .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
+    .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
+
+    .testTarget(name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,1 @@
+// The contract is Include/petar.h; this target only maps it for Swift.
