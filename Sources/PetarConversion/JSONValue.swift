@@ -60,3 +60,21 @@ enum JSONValue: Decodable, Equatable {
   var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
   var object: [String: JSONValue]? { if case .object(let value) = self { value } else { nil } }
 }
+
+extension JSONValue {
+  /// As in the file, for messages.
+  var text: String { written.text }
+
+  private var written: JSON {
+    switch self {
+    case .null: .null
+    case .bool(let value): .bool(value)
+    case .integer(let value): .integer(value)
+    case .number(let value): .number(value)
+    case .string(let value): .string(value)
+    case .array(let values): .array(values.map(\.written))
+    case .object(let members):
+      .object(members.sorted { $0.key < $1.key }.map { ($0.key, $0.value.written) })
+    }
+  }
+}

@@ -44,6 +44,10 @@ package final class PetarFileWriter: Sendable {
     state = Mutex(State())
     descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw Self.failure("create", temporaryPath, errno) }
+    var existing = stat()
+    guard stat(path, &existing) != 0 || existing.st_mode & S_IFMT != S_IFDIR else {
+      throw Self.failure("write", path, EISDIR)
+    }
     // A disk that is too full is told now and not after minutes of work.
     var volume = statvfs()
     if fstatvfs(descriptor, &volume) == 0 {
