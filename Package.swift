@@ -17,7 +17,9 @@ let package = Package(
   targets: [
     // The contract and the C pieces.
     .target(name: "CPetar"),
-    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    .target(
+      name: "CKernels",
+      cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"])]),
     .systemLibrary(name: "CZlib"),
     .systemLibrary(name: "CZstd"),
 

@@ -1,3 +1,98 @@
+/* The inner loops of the network, one table of functions for each instruction set.
+ *
+ * Every table gives the same bits. The float code is written once (kernels.inc) over vectors of 16 floats and compiled
+ * for each instruction set, so what is computed and the order of every sum are the same by construction; int8 dot
+ * products are exact. Names start with pk_ and not with petar_: they are no part of the library's interface.
+ */
 #ifndef CKERNELS_H
 #define CKERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum pk_epilogue {
+    PK_STORE, /* out = result */
+    PK_ADD,   /* out = out + result: a residual connection */
+    PK_GELU   /* out = gelu(result) */
+} pk_epilogue;
+
+/* out[r][n] = sum over k of x[r][k] * w[n][k], + bias[n] if there is one, through the epilogue.
+ *
+ * f32, f16 weights: fused multiply-adds over k ascending, from zero again at every multiple of PK_BLOCK; the sums of
+ * the blocks are added ascending. q8 weights: exact int32 sums within a group of columns, then
+ * total = fma(sum, weight scale * activation scale, total), groups ascending. */
+typedef struct pk_linear {
+    const void *weights; /* panels of 16 outputs, see MatrixLayout */
+    size_t panel_bytes;  /* from one panel to the next */
+    size_t outputs;
+    size_t column_begin; /* f32, f16: k runs over [column_begin, column_end) */
+    size_t column_end;   /* q8: columns, rounded up to a multiple of 4; column_begin is 0 */
+
+    const float *x; /* f32, f16 */
+    size_t x_stride;
+
+    const int8_t *q; /* q8: activations as pk_kernels.quantize leaves them, rows of column_end bytes */
+    const float *q_scales;
+    const int32_t *q_offsets;
+    size_t group;
+    size_t groups;
+
+    const float *bias; /* outputs floats or NULL */
+    float *out;
+    size_t out_stride;
+    pk_epilogue epilogue;
+} pk_linear;
+
+#define PK_BLOCK 256
+
+typedef void pk_linear_fn(const pk_linear *linear, size_t row_begin, size_t row_end, size_t panel_begin,
+                          size_t panel_end);
+
+/* x and y of the functions on a row may be the same memory. */
+typedef struct pk_kernels {
+    const char *name;
+    pk_linear_fn *linear_f32;
+    pk_linear_fn *linear_f16;
+    pk_linear_fn *linear_q8;
+
+    /* A row to symmetric int8 by group: scale = max|x| / 127, q = x / scale rounded to nearest even. `q` is filled up
+     * with zeros to a multiple of 4 columns. offsets[g] = -128 * sum of q: what offset weight bytes need. A group
+     * without a magnitude of 2^-100 is zero with scale 0; one with NaN or infinity gets scale NaN. */
+    void (*quantize)(const float *x, size_t columns, size_t group, int8_t *q, float *scales, int32_t *offsets);
+
+    /* row[i] = exp(scale * row[i] - m) for i in [begin, end), m the largest scale * row[i]; 0 elsewhere in
+     * [block_begin, block_end), both multiples of 16. Returns the sum, which does not depend on the block. */
+    float (*softmax)(float *row, size_t begin, size_t end, size_t block_begin, size_t block_end, float scale);
+
+    void (*layer_norm)(const float *x, size_t width, const float *weight, const float *bias, float epsilon, float *y);
+    void (*rms_norm)(const float *x, size_t width, const float *weight, float epsilon, float *y);
+    /* y[i] = silu(gate_up[i]) * gate_up[width + i] */
+    void (*silu_gate)(const float *gate_up, size_t width, float *y);
+    void (*gelu)(float *x, size_t count);
+    void (*add)(float *x, const float *y, size_t count);
+    void (*divide)(float *x, size_t count, float divisor);
+    /* Rotates the pairs (x[i], x[half + i]) by the angles whose cosines and sines are given. */
+    void (*rope)(float *x, size_t half, const float *cosines, const float *sines);
+} pk_kernels;
+
+/* The tables this processor can run, best first; NULL past the last. */
+const pk_kernels *pk_kernels_available(size_t index);
+
+/* Floating point as every result assumes it: round to nearest, denormals kept, no exception trapped. Returns what was
+ * set before, for pk_float_restore. */
+uint64_t pk_float_default(void);
+void pk_float_restore(uint64_t saved);
+
+/* The processors that this process may use, at least 1. */
+size_t pk_processors(void);
+
+/* Tells the processor that this is a loop that waits. */
+static inline void pk_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
+}
+
+#endif /* CKERNELS_H */

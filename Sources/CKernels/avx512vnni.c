@@ -1,0 +1,32 @@
+/* AVX-512 with VNNI: Cascade Lake, Ice Lake and Zen 4 onwards. */
+#include "tables.h"
+#include "vectors.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
+                             apply_to = function)
+
+/* Registers, 32 in all. Float: 6 x 4 sums and 4 weights. Int8: 6 x 2 sums, 6 x 2 totals over groups and 2 weights. */
+#define PK_TABLE pk_avx512vnni
+#define PK_NAME "avx512vnni"
+#define PK_ROWS 6
+#define PK_FLOAT_PANELS 4
+#define PK_Q8_PANELS 2
+#define PK_Q8_OFFSET 1 /* sums start from offsets, because dot4 takes the weights as value + 128 */
+
+PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {
+    return (v16i)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(weights), _mm512_set1_epi32(activations));
+}
+
+PK_INLINE v16f widen(const uint16_t *halves) {
+    return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
+}
+
+#include "kernels.inc"
+
+#pragma clang attribute pop
+
+#endif

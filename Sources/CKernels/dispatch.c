@@ -1,0 +1,63 @@
+#define _GNU_SOURCE /* sched_getaffinity */
+
+#include "tables.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+size_t pk_processors(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return (size_t)CPU_COUNT(&set);
+    const long online = sysconf(_SC_NPROCESSORS_ONLN); /* more processors than the set can hold */
+    return online > 0 ? (size_t)online : 1;
+}
+
+#if defined(__x86_64__)
+
+#include <xmmintrin.h>
+
+/* __builtin_cpu_supports asks the processor and whether the system saves the wide registers. */
+const pk_kernels *pk_kernels_available(size_t index) {
+    const pk_kernels *available[3];
+    size_t count = 0;
+    __builtin_cpu_init();
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        available[count++] = &pk_avx512vnni;
+    if (avx2) available[count++] = &pk_avx2;
+    available[count++] = &pk_scalar;
+    return index < count ? available[index] : NULL;
+}
+
+uint64_t pk_float_default(void) {
+    const uint64_t saved = _mm_getcsr();
+    _mm_setcsr(0x1f80); /* all exceptions masked, everything else 0 */
+    return saved;
+}
+
+void pk_float_restore(uint64_t saved) { _mm_setcsr((unsigned)saved); }
+
+#else
+
+const pk_kernels *pk_kernels_available(size_t index) { return index == 0 ? &pk_scalar : NULL; }
+
+#if defined(__aarch64__)
+
+uint64_t pk_float_default(void) {
+    uint64_t saved;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved));
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0));
+    return saved;
+}
+
+void pk_float_restore(uint64_t saved) { __asm__ volatile("msr fpcr, %0" : : "r"(saved)); }
+
+#else
+
+uint64_t pk_float_default(void) { return 0; }
+void pk_float_restore(uint64_t saved) { (void)saved; }
+
+#endif
+#endif

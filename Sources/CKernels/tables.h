@@ -1,0 +1,12 @@
+#ifndef PK_TABLES_H
+#define PK_TABLES_H
+
+#include "CKernels.h"
+
+extern const pk_kernels pk_scalar;
+#if defined(__x86_64__)
+extern const pk_kernels pk_avx2;
+extern const pk_kernels pk_avx512vnni;
+#endif
+
+#endif /* PK_TABLES_H */

@@ -1,0 +1,22 @@
+/* Vectors of 16 lanes. Where the hardware has shorter ones the compiler splits them, which changes no result. */
+#ifndef PK_VECTORS_H
+#define PK_VECTORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Vectors only pass between functions that are inlined or in the same file, so how they are passed does not matter. */
+#pragma clang diagnostic ignored "-Wpsabi"
+
+typedef float v16f __attribute__((ext_vector_type(16)));
+typedef float v8f __attribute__((ext_vector_type(8)));
+typedef float v4f __attribute__((ext_vector_type(4)));
+typedef int32_t v16i __attribute__((ext_vector_type(16)));
+typedef int8_t v16c __attribute__((ext_vector_type(16)));
+typedef uint16_t v16h __attribute__((ext_vector_type(16)));
+typedef uint8_t v64u __attribute__((ext_vector_type(64)));
+
+#define PK_INLINE static inline __attribute__((always_inline))
+
+#endif /* PK_VECTORS_H */

@@ -1,0 +1,130 @@
+import CKernels
+import CPetar
+
+/// Which positions a row of queries sees.
+package enum AttentionMask: Sendable {
+  /// All of them.
+  case full
+  /// Row `r` stands at position `firstPosition + r`. It sees the last `window` positions up to its own, which counts;
+  /// without a window all of them.
+  case causal(firstPosition: Int, window: Int? = nil)
+
+  func positions(row: Int, count: Int) -> Range<Int> {
+    switch self {
+    case .full: return 0..<count
+    case .causal(let first, let window):
+      let end = first + row + 1
+      return max(end - (window ?? end), 0)..<end
+    }
+  }
+}
+
+extension Compute {
+  /// `softmax(scale * q kᵀ) v` for each row and head.
+  ///
+  /// With fewer key heads than query heads, `heads / cache.heads` neighbouring query heads share one. Softmax takes
+  /// the maximum out first; the division by its sum comes after the sum over values. What a row sees decides its
+  /// result alone, as long as keys and values are finite: a row computed by itself (decode) and one in a block of
+  /// rows (prefill) are the same bits.
+  /// - Parameters:
+  ///   - queries: rows of `heads * headWidth` floats, `stride` apart.
+  ///   - out: likewise, `outStride` apart.
+  /// - Throws: `PETAR_ERROR_INTERNAL` if shapes or mask do not fit the cache, `PETAR_ERROR_OUT_OF_MEMORY`.
+  package func attend(
+    queries: UnsafePointer<Float>, stride: Int, rows: Int, heads: Int, _ cache: KeyValues, mask: AttentionMask,
+    scale: Float, into out: UnsafeMutablePointer<Float>, stride outStride: Int, scratch: Scratch
+  ) throws {
+    guard rows > 0 else { return }
+    try check(stride: min(stride, outStride), rows: rows, heads: heads, cache, mask)
+    let scoreStride = roundedUp(cache.count, to: 16)
+    // 48 rows, a multiple of every kernel's tile, or fewer if that leaves threads without work.
+    let share = roundedUp((rows * heads + pool.threads * 4 - 1) / (pool.threads * 4), to: 12)
+    let block = min(48, share, rows)
+    let blocks = (rows + block - 1) / block
+    guard let bytes = product(min(pool.threads, heads * blocks), block, scoreStride, 4) else {
+      throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: attention over \(cache.count) positions")
+    }
+    let scores = try scratch.bytes(bytes).assumingMemoryBound(to: Float.self)
+    let width = cache.headWidth
+    pool.run(heads * blocks) { task, lane in
+      let head = task / blocks
+      // Late rows see most under a causal mask: they come first.
+      let first = (blocks - 1 - task % blocks) * block
+      attend(
+        BlockOfRows(
+          queries: queries + first * stride + head * width, stride: stride, rows: first..<min(first + block, rows),
+          out: out + first * outStride + head * width, outStride: outStride,
+          scores: scores + lane * block * scoreStride, scoreStride: scoreStride),
+        keyHead: head / (heads / cache.heads), cache, mask, scale)
+    }
+  }
+
+  private func check(stride: Int, rows: Int, heads: Int, _ cache: KeyValues, _ mask: AttentionMask) throws {
+    var fits = heads > 0 && heads % cache.heads == 0 && cache.count > 0
+    fits = fits && stride >= product(heads, cache.headWidth) ?? Int.max
+    if case .causal(let first, let window) = mask {
+      fits = fits && first >= 0 && rows <= cache.count && first <= cache.count - rows && window ?? 1 > 0
+    }
+    guard fits else {
+      throw PetarError(
+        PETAR_ERROR_INTERNAL,
+        "attention: \(rows) rows of \(heads) heads, stride \(stride), mask \(mask) do not fit \(cache.heads) heads of "
+          + "\(cache.headWidth) and \(cache.count) positions")
+    }
+  }
+
+  /// Some rows of one query head.
+  private struct BlockOfRows {
+    let queries: UnsafePointer<Float>
+    let stride: Int
+    let rows: Range<Int>
+    let out: UnsafeMutablePointer<Float>
+    let outStride: Int
+    /// `rows.count` rows of scores, one for each position of the cache.
+    let scores: UnsafeMutablePointer<Float>
+    let scoreStride: Int
+  }
+
+  private func attend(
+    _ block: BlockOfRows, keyHead: Int, _ cache: KeyValues, _ mask: AttentionMask, _ scale: Float
+  ) {
+    let count = block.rows.count
+    let seen = { (row: Int) in mask.positions(row: block.rows.lowerBound + row, count: cache.count) }
+    let (begin, end) = (seen(0).lowerBound, seen(count - 1).upperBound)
+
+    var scores = pk_linear()
+    scores.weights = UnsafeRawPointer(cache.keys(head: keyHead))
+    scores.panel_bytes = cache.headWidth * 64
+    scores.outputs = end
+    scores.column_end = cache.headWidth
+    scores.x = block.queries
+    scores.x_stride = block.stride
+    scores.out = block.scores
+    scores.out_stride = block.scoreStride
+    scores.epilogue = PK_STORE
+    kernels.linear_f32(&scores, 0, count, begin / 16, (end + 15) / 16)
+
+    var sums = pk_linear()
+    sums.weights = UnsafeRawPointer(cache.values(head: keyHead))
+    sums.panel_bytes = cache.valuePanel * 4
+    sums.outputs = cache.headWidth
+    sums.column_begin = begin
+    sums.column_end = end
+    sums.x = UnsafePointer(block.scores)
+    sums.x_stride = block.scoreStride
+    sums.out = block.out
+    sums.out_stride = block.outStride
+    sums.epilogue = PK_STORE
+
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { weights in
+      for row in 0..<count {
+        let positions = seen(row)
+        weights[row] = kernels.softmax(
+          block.scores + row * block.scoreStride, positions.lowerBound, positions.upperBound, begin / 16 * 16,
+          roundedUp(end, to: 16), scale)
+      }
+      kernels.linear_f32(&sums, 0, count, 0, (cache.headWidth + 15) / 16)
+      for row in 0..<count { kernels.divide(block.out + row * block.outStride, cache.headWidth, weights[row]) }
+    }
+  }
+}

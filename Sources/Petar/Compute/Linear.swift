@@ -1,0 +1,129 @@
+import CKernels
+import CPetar
+
+/// What happens to the result of a linear layer on its way to memory.
+package enum Epilogue: Sendable {
+  case store
+  /// It is added to what is there: a residual connection.
+  case add
+  /// GELU is applied to it.
+  case gelu
+
+  fileprivate var kernel: pk_epilogue {
+    switch self {
+    case .store: PK_STORE
+    case .add: PK_ADD
+    case .gelu: PK_GELU
+    }
+  }
+}
+
+extension Compute {
+  /// `out = epilogue(x wᵀ + bias)` for `rows` rows of `w.columns` floats, to rows of `w.rows` floats.
+  ///
+  /// With a q8 matrix each row of `x` is quantized to int8 in the matrix's groups of columns; products are summed
+  /// exactly in a group and in f32 over the groups. See `pk_linear` for the order of the sums.
+  /// - Parameter bias: `w.rows` floats or nil.
+  /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY` if `scratch` cannot grow.
+  package func linear(
+    _ x: UnsafePointer<Float>, rows: Int, _ w: Matrix, bias: UnsafePointer<Float>? = nil,
+    into out: UnsafeMutablePointer<Float>, _ epilogue: Epilogue = .store, scratch: Scratch
+  ) throws {
+    guard rows > 0 else { return }
+    let layout = w.layout
+    var linear = pk_linear()
+    linear.weights = w.bytes
+    linear.panel_bytes = layout.panelBytes
+    linear.outputs = layout.rows
+    linear.column_end = layout.paddedColumns
+    linear.bias = bias
+    linear.out = out
+    linear.out_stride = layout.rows
+    linear.epilogue = epilogue.kernel
+
+    let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
+    switch layout.encoding {
+    case .f32, .f16:
+      linear.x = x
+      linear.x_stride = layout.columns
+      kernel = layout.encoding == .f32 ? kernels.linear_f32 : kernels.linear_f16
+    case .q8:
+      try quantize(x, rows: rows, layout, in: scratch, for: &linear)
+      kernel = kernels.linear_q8
+    }
+
+    let tiling = Tiling(rows: rows, layout, threads: pool.threads)
+    withUnsafePointer(to: linear) { linear in
+      pool.run(tiling.count) { index in
+        let part = tiling[index]
+        kernel(linear, part.rows.lowerBound, part.rows.upperBound, part.panels.lowerBound, part.panels.upperBound)
+      }
+    }
+  }
+
+  /// Quantizes the rows of `x` into `scratch` and points `linear` at the result.
+  private func quantize(
+    _ x: UnsafePointer<Float>, rows: Int, _ layout: MatrixLayout, in scratch: Scratch, for linear: inout pk_linear
+  ) throws {
+    let (width, groups) = (layout.paddedColumns, layout.groups)
+    guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
+      valueBytes < Int.max / 2, scaleBytes < Int.max / 2
+    else {
+      throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
+    }
+    let scales = try scratch.bytes(scaleBytes + valueBytes).assumingMemoryBound(to: Float.self)
+    let offsets = UnsafeMutableRawPointer(scales + rows * groups).assumingMemoryBound(to: Int32.self)
+    let values = UnsafeMutableRawPointer(offsets + rows * groups).assumingMemoryBound(to: Int8.self)
+    let kernel = kernels.quantize
+    let part = max((1 << 14) / width, 1)
+    pool.run((rows + part - 1) / part) { index in
+      for row in (index * part)..<min((index + 1) * part, rows) {
+        kernel?(
+          x + row * layout.columns, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
+          offsets + row * groups)
+      }
+    }
+    linear.q = UnsafePointer(values)
+    linear.q_scales = UnsafePointer(scales)
+    linear.q_offsets = UnsafePointer(offsets)
+    linear.group = layout.groupSize
+    linear.groups = groups
+  }
+}
+
+/// How a linear layer is cut into parts for threads and caches: blocks of rows times ranges of panels. The blocks of
+/// rows that share a range of panels follow each other, so that weights come from memory once.
+private struct Tiling {
+  let count: Int
+  private let rows: Int
+  private let panels: Int
+  private let rowBlock: Int
+  private let rowBlocks: Int
+  private let panelBlock: Int
+
+  init(rows: Int, _ layout: MatrixLayout, threads: Int) {
+    self.rows = rows
+    panels = layout.panels
+    if rows <= 4 {
+      // Memory is what takes the time: ranges of at least 64 KiB, so that each is one long stream.
+      rowBlock = rows
+      panelBlock = max((1 << 16) / layout.panelBytes, 1)
+    } else {
+      // The activations of a block of rows stay in a second-level cache of 512 KiB or more.
+      let rowBytes = layout.paddedColumns * (layout.encoding == .q8 ? 1 : 4)
+      rowBlock = min(max((384 << 10) / rowBytes / 12, 2) * 12, rows)
+      // At least four parts a thread, unless parts get smaller than a thread is worth.
+      let work = rowBlock * layout.paddedColumns * 16
+      let fair = panels * ((rows + rowBlock - 1) / rowBlock) / (threads * 4)
+      panelBlock = max(roundedUp(min(fair, 16), to: 4), (1 << 17) / work, 4)
+    }
+    rowBlocks = (rows + rowBlock - 1) / rowBlock
+    count = rowBlocks * ((panels + panelBlock - 1) / panelBlock)
+  }
+
+  subscript(index: Int) -> (rows: Range<Int>, panels: Range<Int>) {
+    let row = index % rowBlocks * rowBlock
+    let panel = index / rowBlocks * panelBlock
+    return (row..<min(row + rowBlock, rows), panel..<min(panel + panelBlock, panels))
+  }
+}
