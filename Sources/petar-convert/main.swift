@@ -1,1 +1,36 @@
-print("petar-convert")
+import CPetar
+import Glibc
+import Petar
+import PetarConversion
+
+/// The exit code `--help` promises for a failure.
+func exitCode(_ error: PetarError, converting: Bool) -> Int32 {
+  switch error.status {
+  case PETAR_ERROR_IO: 4
+  case PETAR_CANCELLED: 130
+  case PETAR_ERROR_BAD_FILE, PETAR_ERROR_CHECKSUM, PETAR_ERROR_FILE_VERSION, PETAR_ERROR_UNSUPPORTED,
+    PETAR_ERROR_BAD_TEXT:
+    converting ? 3 : 5
+  default: 1
+  }
+}
+
+let words = CommandLine.arguments.dropFirst()
+let command = words.first ?? "--help"
+do {
+  switch command {
+  case _ where words.contains("--help") || words.contains("-h") || words.isEmpty:
+    print(usage, terminator: "")
+    if words.isEmpty { exit(2) }
+  case "--version": print("petar-convert \(converterVersion), .petar format \(PetarFileHeader.version)")
+  case "inspect": try InspectCommand.run(words.dropFirst())
+  case "verify": try VerifyCommand.run(words.dropFirst())
+  default: try ConvertCommand.run(words)
+  }
+} catch let error as UsageError {
+  printError("petar-convert: \(error.message)\nTry petar-convert --help\n")
+  exit(2)
+} catch let error as PetarError {
+  printError("petar-convert: \(error.message)\n")
+  exit(exitCode(error, converting: !["inspect", "verify"].contains(command)))
+}

@@ -1,0 +1,157 @@
+import CPetar
+import Glibc
+import Petar
+import Synchronization
+
+/// The version of the converter, as it goes into a file's provenance.
+package let converterVersion = "0.1.0"
+
+/// Columns that share an int8 scale.
+let groupColumns = 128
+
+/// Makes a .petar file of a checkpoint folder.
+///
+/// Memory does not grow with the model: each thread holds one block of rows. The file appears complete or not at all.
+/// - Parameters:
+///   - checkpoint: the folder, in the layout PETAR and M3D publish.
+///   - name: what the model is to be called; nil for the folder's name.
+///   - progress: called with the bytes done and the bytes in all, on any thread but one at a time. What it throws ends
+///     the conversion and is thrown on.
+/// - Throws: `PETAR_ERROR_BAD_FILE` and `UNSUPPORTED` for a checkpoint that cannot be converted, `IO`, `OUT_OF_MEMORY`.
+@discardableResult
+package func convert(
+  checkpoint folder: String, output: String, weights: Encoding, name: String? = nil, threads: Int = 2,
+  progress: @escaping @Sendable (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+) throws -> ConversionReport {
+  let checkpoint = try Checkpoint(folder: folder)
+  let layout = try CheckpointLayout(checkpoint)
+  let tokenizer = try CheckpointTokenizer(folder: folder)
+  var description = layout.description
+  description.name = name ?? folderName(folder)
+  description.prompt.imageToken = tokenizer.imageToken
+  guard tokenizer.count <= description.decoder.vocabulary else {
+    throw PetarError(
+      PETAR_ERROR_BAD_FILE,
+      "\(folder): the tokenizer has \(tokenizer.count) tokens, the embedding only \(description.decoder.vocabulary) rows")
+  }
+  try description.validate(source: folder)
+
+  let entries = try layout.plans.map { plan in
+    PetarFileEntry(name: plan.name, form: try form(of: plan, tensors: checkpoint.tensors, weights: weights))
+  }
+  let writer = try PetarFileWriter(path: output, tensors: entries)
+  let files = checkpoint.files + tokenizer.files
+  let work = ConversionWork(
+    converters: zip(layout.plans, entries).map {
+      TensorConverter(plan: $0, entry: $1, tensors: checkpoint.tensors)
+    },
+    files: files, progress: progress)
+  try work.run(on: ThreadPool(threads: threads), into: writer)
+
+  description.provenance.sourceHash = work.sourceHash()
+  description.provenance.source = folderName(folder)
+  description.provenance.tool = "petar-convert \(converterVersion)"
+  description.provenance.licence = checkpoint.licence ?? "not stated"
+  description.provenance.intendedUse = "For research use only. Not a medical device."
+  try writer.finish(description: description, tokenizer: tokenizer.bytes, beforeRename: { try work.report(0) })
+  return ConversionReport(
+    file: try PetarFile.open(path: output, verify: false), plans: layout.plans, errors: work.errors,
+    ignored: layout.ignored)
+}
+
+/// A tensor of two sides is a matrix, everything else a vector.
+private func form(
+  of plan: TensorPlan, tensors: [String: CheckpointTensor], weights: Encoding
+) throws -> PetarFileEntry.Form {
+  let shapes = plan.parts.compactMap { tensors[$0.name]?.shape }
+  guard plan.kind != .vector else { return .vector(count: shapes.reduce(0) { $0 + $1.reduce(1, *) }) }
+  let columns = shapes.first?.last ?? 0
+  // A narrow matrix has one group, as wide as its columns rounded up to a multiple of 4.
+  let groupSize = weights == .q8 ? min(groupColumns, (columns + 3) / 4 * 4) : 0
+  return .matrix(
+    try MatrixLayout(
+      weights, rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns, groupSize: groupSize))
+}
+
+/// The last part of the path, as the shell would complete it.
+private func folderName(_ path: String) -> String {
+  let full = realpath(path, nil)
+  defer { free(full) }
+  let absolute = full.map { String(cString: $0) } ?? path
+  return absolute.split(separator: "/").last.map(String.init) ?? absolute
+}
+
+/// The tensors and the checksums of the source files, shared out among threads.
+private final class ConversionWork: Sendable {
+  private enum Job {
+    case tensor(Int)
+    case checksum(Int)
+  }
+
+  private struct State {
+    var done = 0
+    var failure: (any Error)?
+    var errors: [Int: PackingError] = [:]
+    var checksums: [Int: [UInt8]] = [:]
+  }
+
+  private let converters: [TensorConverter]
+  private let files: [SourceFile]
+  private let progress: @Sendable (Int, Int) throws -> Void
+  private let total: Int
+  private let state = Mutex(State())
+
+  init(
+    converters: [TensorConverter], files: [SourceFile], progress: @escaping @Sendable (Int, Int) throws -> Void
+  ) {
+    self.converters = converters
+    self.files = files
+    self.progress = progress
+    total = converters.reduce(0) { $0 + $1.sourceBytes } + files.reduce(0) { $0 + $1.byteCount }
+  }
+
+  /// - Throws: what the first job that failed threw; the others stop at their next block.
+  func run(on pool: ThreadPool, into writer: PetarFileWriter) throws {
+    var jobs = converters.indices.map { (Job.tensor($0), converters[$0].sourceBytes) }
+    jobs += files.indices.map { (Job.checksum($0), files[$0].byteCount) }
+    // The longest first, so that no thread is left alone with one at the end.
+    jobs.sort { $0.1 > $1.1 }
+    pool.run(jobs.count) { index in
+      guard state.withLock({ $0.failure == nil }) else { return }
+      do {
+        switch jobs[index].0 {
+        case .tensor(let tensor):
+          let error = try converters[tensor].run(into: writer.tensor(tensor)) { try report($0) }
+          state.withLock { $0.errors[tensor] = error }
+        case .checksum(let file):
+          let checksum = try files[file].sha256 { try report($0) }
+          state.withLock { $0.checksums[file] = checksum }
+        }
+      } catch {
+        state.withLock { $0.failure = $0.failure ?? error }
+      }
+    }
+    if let failure = state.withLock({ $0.failure }) { throw failure }
+  }
+
+  /// Counts bytes done and passes them on. After a failure elsewhere it throws, to end the job that calls.
+  func report(_ bytes: Int) throws {
+    try state.withLock { state in
+      if let failure = state.failure { throw failure }
+      state.done += bytes
+      try progress(state.done, total)
+    }
+  }
+
+  var errors: [PackingError?] { state.withLock { state in converters.indices.map { state.errors[$0] } } }
+
+  /// SHA-256 of the lines that `sha256sum` prints for the files in alphabetical order: the checkpoint's own name.
+  func sourceHash() -> String {
+    let checksums = state.withLock { $0.checksums }
+    let lines = files.indices.map { index in
+      (name: files[index].path.split(separator: "/").last ?? "", checksum: checksums[index] ?? [])
+    }
+    let text = lines.sorted { $0.name < $1.name }.map { "\(hexadecimal($0.checksum))  \($0.name)\n" }.joined()
+    return hexadecimal(SHA256.digest(Array(text.utf8)))
+  }
+}

@@ -1,0 +1,93 @@
+import CPetar
+import Petar
+import PetarConversion
+
+/// `petar-convert CHECKPOINT_DIR -o FILE.petar --weights TYPE`
+enum ConvertCommand {
+  static func run(_ words: some Sequence<String>) throws {
+    let arguments = try Arguments(words, valued: ["-o", "--output", "--weights", "--name", "--threads"], plain: [])
+    let folder = try arguments.single("checkpoint folder")
+    guard arguments.value("-o") == nil || arguments.value("--output") == nil else {
+      throw UsageError(message: "-o and --output are the same; give one")
+    }
+    guard let output = arguments.value("-o") ?? arguments.value("--output") else {
+      throw UsageError(message: "-o FILE.petar is missing")
+    }
+    let weightsName = try arguments.required("--weights")
+    guard let weights = Encoding.allCases.first(where: { "\($0)" == weightsName }) else {
+      throw UsageError(
+        message: "--weights \(weightsName): it is one of "
+          + Encoding.allCases.map { "\($0)" }.joined(separator: ", "))
+    }
+    let threadsText = arguments.value("--threads") ?? "2"
+    guard let threads = Int(threadsText), (1...64).contains(threads) else {
+      throw UsageError(message: "--threads \(threadsText): a whole number in 1...64 is expected")
+    }
+
+    Interrupt.watch()
+    let bar = ProgressBar("converting")
+    defer { bar.close() }
+    let report = try convert(
+      checkpoint: folder, output: output, weights: weights, name: arguments.value("--name"), threads: threads,
+      progress: { done, total in
+        try Interrupt.check()
+        bar.show(done, total)
+      })
+    bar.close()
+    print(summary(report, weights: weightsName, output: output))
+  }
+
+  private static func summary(_ report: ConversionReport, weights: String, output: String) -> String {
+    var lines: [String] = []
+    if !report.ignored.isEmpty {
+      lines.append("left out, takes no part in describing: \(ignoredSummary(report.ignored))")
+    }
+    lines.append("kind".padded(26) + "tensors".padded(-8) + "parameters".padded(-14) + "  relative RMS error")
+    lines.append(String(repeating: " ", count: 50) + "least      mean       greatest")
+    for kind in report.kinds {
+      let errors = [kind.least, kind.mean, kind.greatest].map { scientific($0).padded(11) }.joined()
+      lines.append(
+        kind.name.padded(26) + "\(kind.tensors)".padded(-8) + "\(kind.parameters)".padded(-14) + "  " + errors)
+    }
+    lines.append("kept as f32: \(report.exactTensors) norms, biases and positions")
+    if let worst = report.worst, worst.error > 0 {
+      lines.append("worst: \(worst.name), \(scientific(worst.error))")
+    }
+    if report.description.provenance.randomWeights {
+      lines.append("THE WEIGHTS ARE RANDOM: nothing this model says means anything.")
+    }
+    lines.append("\(output): \(report.parameterCount) parameters, \(weights), \(report.byteCount) bytes")
+    lines.append("hash \(report.hash)")
+    return lines.joined(separator: "\n")
+  }
+
+  /// Each name, but what belongs to one module only once.
+  private static func ignoredSummary(_ names: [String]) -> String {
+    guard names.count > 8 else { return names.joined(separator: ", ") }
+    let modules = Dictionary(grouping: names) { $0.split(separator: ".").prefix(3).joined(separator: ".") }
+    return modules.sorted { $0.key < $1.key }.map { "\($0.key).* (\($0.value.count) tensors)" }.joined(separator: ", ")
+  }
+
+  /// Three digits: 7.31e-03.
+  private static func scientific(_ value: Double) -> String {
+    guard value > 0, value.isFinite else { return "0" }
+    var exponent = 0
+    var mantissa = value
+    while mantissa < 0.9995 {
+      mantissa *= 10
+      exponent -= 1
+    }
+    let digits = Int((mantissa * 100).rounded())
+    let sign = exponent < 0 ? "-" : "+"
+    return "\(digits / 100).\(digits / 10 % 10)\(digits % 10)e\(sign)" + (abs(exponent) < 10 ? "0" : "")
+      + "\(abs(exponent))"
+  }
+}
+
+extension String {
+  /// Filled with spaces: on the right, or on the left for a negative width.
+  func padded(_ width: Int) -> String {
+    let fill = String(repeating: " ", count: max(abs(width) - count, 0))
+    return width < 0 ? fill + self : self + fill
+  }
+}

@@ -1,0 +1,70 @@
+import CPetar
+import Glibc
+import Petar
+import Synchronization
+
+func printError(_ text: String) { write(text, to: STDERR_FILENO) }
+
+private func write(_ text: String, to descriptor: Int32) {
+  var text = text
+  text.withUTF8 { bytes in
+    var rest = UnsafeRawBufferPointer(bytes)
+    while !rest.isEmpty {
+      let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
+      guard count > 0 else { return }
+      rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
+    }
+  }
+}
+
+/// Progress on standard error: a bar on a terminal, a line for every tenth elsewhere.
+final class ProgressBar: Sendable {
+  private let label: String
+  private let onTerminal = isatty(STDERR_FILENO) == 1
+  private let start = ContinuousClock.now
+  private let shown = Mutex(-1)
+
+  init(_ label: String) { self.label = label }
+
+  func show(_ done: Int, _ total: Int) {
+    let percent = total > 0 ? min(done * 100 / total, 100) : 100
+    let step = onTerminal ? percent : percent / 10 * 10
+    shown.withLock { shown in
+      guard step > shown else { return }
+      shown = step
+      if onTerminal {
+        let filled = percent * 40 / 100
+        let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 40 - filled)
+        let seconds = (ContinuousClock.now - start).components.seconds
+        let left = percent > 0 ? "  \(Int(seconds) * (100 - percent) / percent) s left" : ""
+        printError("\r\(label) [\(bar)] \(percent)%\(left)\u{1b}[K")
+      } else {
+        printError("\(label) \(step)%\n")
+      }
+    }
+  }
+
+  /// Ends the bar's line, so that what follows starts on one of its own.
+  func close() {
+    if onTerminal, shown.withLock({ $0 >= 0 }) { printError("\n") }
+  }
+}
+
+/// Whether Ctrl-C or a termination was asked for. The work looks here between blocks and cleans up after itself.
+enum Interrupt {
+  private static let requested = Atomic(false)
+
+  static func watch() {
+    // Touched before the handler can be: initializing it there would not be safe.
+    requested.store(false, ordering: .relaxed)
+    for number in [SIGINT, SIGTERM, SIGHUP] {
+      signal(number) { _ in Interrupt.requested.store(true, ordering: .relaxed) }
+    }
+  }
+
+  static func check() throws {
+    guard !requested.load(ordering: .relaxed) else {
+      throw PetarError(PETAR_CANCELLED, "interrupted; nothing was left behind")
+    }
+  }
+}

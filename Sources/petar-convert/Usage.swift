@@ -1,0 +1,35 @@
+let usage = """
+  petar-convert: make, look into and check .petar files, the form in which libpetar and petar-describe take a model.
+
+    petar-convert CHECKPOINT_DIR -o FILE.petar --weights f32|f16|q8 [--name NAME] [--threads N]
+    petar-convert inspect FILE.petar [--json]
+    petar-convert verify FILE.petar
+
+  Convert
+    CHECKPOINT_DIR    a Hugging Face folder as PETAR and M3D publish it: config.json, generation_config.json, the
+                      tokenizer, and model.safetensors or shards with model.safetensors.index.json (f32, f16 or bf16).
+    -o, --output      the file to make. It appears under this name when it is complete, or not at all.
+    --weights         how matrices are stored. q8: int8 with a scale for every 128 weights of a row, a quarter of f32
+                      and the fastest. f16: half of f32. f32: exact, the reference. Norms, biases and positions stay f32.
+    --name            what the model is called in findings; the folder's name otherwise.
+    --threads         2 unless given; 1...64.
+
+  Every tensor that is missing, unexpected or misshapen is named before anything is written. What quantization cost
+  is printed for each kind of tensor: the relative RMS error ||w - q8(w)|| / ||w||.
+
+  Inspect           says what a file holds; --json prints one object with every tensor.
+  Verify            reads the whole file and compares every tensor with its SHA-256.
+
+  Exit codes
+    0 done             3 the checkpoint is refused              5 the .petar file is damaged or no .petar file
+    2 wrong usage      4 a file cannot be read or written       130 interrupted; nothing is left behind
+    1 anything else
+
+  Example
+    petar-convert ./petar-4b -o petar-4b-q8.petar --weights q8
+    petar-convert verify petar-4b-q8.petar
+    petar-describe --model petar-4b-q8.petar --pet pet.nii.gz --ct ct.nii.gz --mask lesion.nii.gz
+
+  For research use only. PETAR is not a medical device.
+
+  """
