@@ -33,7 +33,8 @@ def body() -> NDArray[np.float32]:
     """SUV that is above 5 up to the top slice, so that no head crop happens."""
     z = np.linspace(1, 8, SHAPE[2], dtype=np.float32)
     texture = 0.25 * (np.indices(SHAPE).sum(0) % 4)
-    return (z + texture).astype(np.float32)
+    suv: NDArray[np.float32] = (z + texture).astype(np.float32)
+    return suv
 
 
 def lesion() -> NDArray[np.uint8]:

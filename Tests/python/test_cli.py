@@ -37,7 +37,12 @@ def test_text_is_written_to_standard_output(describe: Any, finding: petar.Findin
     result = describe("--label", 1, "--max-tokens", TOKENS)
     assert result.returncode == 0, result.stderr
     assert result.stdout.rstrip("\n") == finding.text.rstrip("\n")
-    assert "random" in result.stderr, "the weights are random and the tool must say so"
+
+
+def test_random_weights_are_told(describe: Any, models_dir: Path) -> None:
+    result = describe("--label", 1, "--max-tokens", 1, model=models_dir / "demo-q8.petar")
+    assert result.returncode == 0, result.stderr
+    assert "random" in result.stderr and "random" not in result.stdout
 
 
 def test_json_holds_what_python_gives(describe: Any, finding: petar.Finding) -> None:
