@@ -139,7 +139,9 @@ KERNEL_OBJECTS := $(patsubst Sources/CKernels/%.c,build/fuzz/%.o,$(wildcard Sour
 
 build/fuzz/%.o: Sources/CKernels/%.c $(wildcard Sources/CKernels/*.inc Sources/CKernels/*.h Sources/CKernels/include/*.h)
 	@mkdir -p $(@D)
-	clang -O2 -g -std=c11 -fsanitize=address -ISources/CKernels/include -c $< -o $@
+	clang -O2 -g -std=c11 -ffp-contract=off -fsanitize=address -ISources/CKernels/include -c $< -o $@
+
+.SECONDARY: $(KERNEL_OBJECTS)
 
 build/fuzz/%: Tests/Fuzz/%.swift $(filter %.swift,$(SOURCES)) $(KERNEL_OBJECTS) | packages
 	swiftc -O -g -swift-version 6 -parse-as-library -package-name petar -module-name Petar \
@@ -154,7 +156,7 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ_TARGETS))
 	  mkdir -p build/fuzz/corpus/$$target; \
 	  seeds=Tests/Fuzz/Seeds/$$target; \
 	  SWIFT_BACKTRACE=enable=no build/fuzz/$$target build/fuzz/corpus/$$target $$([ -d $$seeds ] && echo $$seeds) \
-	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -print_funcs=0 -verbosity=0 \
 	    -artifact_prefix=build/fuzz/$$target-; \
 	done
 

@@ -30,7 +30,9 @@ def declared(header: Path) -> set[str]:
 def main() -> int:
     library = Path(sys.argv[1]).resolve()
     committed = set((HERE / "exports.txt").read_text().split())
-    exported = {line.split()[2].split("@")[0] for line in run("nm", "-D", "--defined-only", str(library)).splitlines()}
+    symbols = (line.split() for line in run("nm", "-D", "--defined-only", str(library)).splitlines())
+    # A small letter is a symbol that only the library itself can see.
+    exported = {name.split("@")[0] for _, kind, name in symbols if not kind.islower()}
     dynamic = run("readelf", "-d", str(library))
     needed = set(re.findall(r"\(NEEDED\).*\[(.*?)\]", dynamic))
     problems = [
@@ -42,8 +44,9 @@ def main() -> int:
     ]
     if "(SONAME)" not in dynamic or "[libpetar.so.0]" not in dynamic:
         problems.append("the soname is not libpetar.so.0")
-    if re.search(r"\((RPATH|RUNPATH)\)", dynamic):
-        problems.append("carries a library search path of the machine it was built on")
+    paths = re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*?)\]", dynamic)
+    if set(paths) - {"$ORIGIN"}:
+        problems.append(f"searches for libraries where the machine it was built on had them: {paths}")
     if library.stat().st_size > LARGEST:
         problems.append(f"has {library.stat().st_size} bytes, more than {LARGEST}")
     for problem in problems:

@@ -1,4 +1,4 @@
-"""Against PyTorch: what Tests/Fixtures/make_models.py computed with transformers, MONAI and nilearn on the same weights.
+"""Against PyTorch: what Tests/Fixtures/make_models.py computed on the same weights.
 
 The references are f32 on the CPU. Both sides sum in f32 but in another order, over rows of at most a few thousand
 terms and a few layers: 1e-3 of the largest value is far above that noise and far below any wrong formula.
