@@ -2,6 +2,7 @@
 @c(LLVMFuzzerTestOneInput)
 public func fuzzNIfTI(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
   let bytes = UnsafeRawBufferPointer(start: data, count: count)
-  _ = try? Volume.parse(nifti: bytes, source: "fuzz", unit: .suv, suvFactor: 0)
+  guard let image = try? NIfTI.parse(bytes, source: "fuzz") else { return 0 }
+  _ = try? Volume(image, unit: .suv, source: "fuzz")
   return 0
 }

@@ -2,8 +2,9 @@
 @c(LLVMFuzzerTestOneInput)
 public func fuzzPetarFile(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
   let bytes = UnsafeRawBufferPointer(start: data, count: count)
-  guard let file = try? PetarFile(bytes: bytes, source: "fuzz", verify: count & 1 == 0) else { return 0 }
-  _ = try? Tokenizer(file.tokenizer)
+  guard let file = try? PetarFile(bytes: bytes, source: "fuzz") else { return 0 }
+  _ = try? file.verify()
+  _ = try? Tokenizer(file)
   _ = try? VisionWeights(file)
   _ = try? DecoderWeights(file)
   return 0

@@ -10,7 +10,7 @@ public func fuzzTokenizer(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
   let rest = UnsafeRawBufferPointer(rebasing: bytes[reader.offset...])
   _ = tokenizer.encode(String(decoding: rest, as: UTF8.self), addBOS: true)
   let ids = rest.map { Int32($0) }.filter { $0 < tokenizer.count }
-  var stream = StreamDecoder(tokenizer: tokenizer)
+  var stream = StreamDecoder(tokenizer)
   var streamed = ""
   for id in ids { streamed += stream.push(id) }
   streamed += stream.finish()

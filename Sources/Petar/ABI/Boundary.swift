@@ -69,7 +69,10 @@ func initialize<Params: BitwiseCopyable>(_ pointer: UnsafeMutablePointer<Params>
   guard let pointer, size >= MemoryLayout<Int>.size else { return }
   let raw = UnsafeMutableRawPointer(pointer)
   memset(raw, 0, min(size, 1 << 16))
-  withUnsafeBytes(of: defaults) { memcpy(raw, $0.baseAddress, min(size, $0.count)) }
+  withUnsafeBytes(of: defaults) { defaults in
+    UnsafeMutableRawBufferPointer(start: raw, count: size)
+      .copyMemory(from: UnsafeRawBufferPointer(rebasing: defaults.prefix(size)))
+  }
   raw.storeBytes(of: size, as: Int.self)
 }
 

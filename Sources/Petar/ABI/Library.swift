@@ -1,7 +1,7 @@
 import CPetar
 
 @c @implementation
-public func petar_status_name(_ status: petar_status) -> UnsafePointer<CChar> {
+public func petar_status_name(_ status: petar_status) -> UnsafePointer<CChar>? {
   let name: StaticString =
     switch status {
     case PETAR_OK: "PETAR_OK"
@@ -30,7 +30,7 @@ public func petar_status_name(_ status: petar_status) -> UnsafePointer<CChar> {
 }
 
 @c @implementation
-public func petar_version() -> UnsafePointer<CChar> { cString(Library.version) }
+public func petar_version() -> UnsafePointer<CChar>? { cString(Library.version) }
 
 @c @implementation
 public func petar_build_info(

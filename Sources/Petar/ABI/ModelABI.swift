@@ -91,7 +91,7 @@ public func petar_model_prompt(
 ) -> petar_status {
   status {
     let model = try object(model, as: Model.self, "model")
-    try handOut(model.prompt(question: try question.map { try text($0, "question") }), ids, count)
+    try handOut(try model.prompt(question: try question.map { try text($0, "question") }), ids, count)
   }
 }
 

@@ -21,7 +21,7 @@ public func petar_volume_create(
     let params = try read(try require(params, "params"), over: volumeDefaults, "params")
     let voxels = try require(params.voxels, "params->voxels")
     guard params.voxels_size >= 0 else { throw invalid("params->voxels_size is larger than any memory") }
-    guard let dataType = VoxelType(petar: params.data_type) else {
+    guard let dataType = VoxelType(rawValue: params.data_type) else {
       throw invalid("params->data_type is \(params.data_type), not one of petar_data_type")
     }
     let affine = withUnsafeBytes(of: params.affine) { Array($0.bindMemory(to: Double.self)) }
@@ -59,6 +59,6 @@ public func petar_volume_labels(
 }
 
 private func unit(_ code: Int32) throws -> Volume.Unit {
-  guard let unit = Volume.Unit(petar: code) else { throw invalid("unit is \(code), not one of petar_unit") }
+  guard let unit = Volume.Unit(rawValue: code) else { throw invalid("unit is \(code), not one of petar_unit") }
   return unit
 }

@@ -4,14 +4,13 @@ import Glibc
 ///
 /// Frequencies and angles are rounded to f32 as transformers does, so that long prompts agree with it too.
 package struct RotaryTable: Sendable {
+  private let half: Int
   /// (positions, headWidth / 2) each.
-  package let cosines: Buffer<Float>
-  package let sines: Buffer<Float>
-  package let positions: Int
+  private let cosines: Buffer<Float>
+  private let sines: Buffer<Float>
 
   package init(positions: Int, headWidth: Int, theta: Double) throws {
-    let half = headWidth / 2
-    self.positions = positions
+    half = headWidth / 2
     cosines = try Buffer(count: positions * half)
     sines = try Buffer(count: positions * half)
     for index in 0..<half {
@@ -23,4 +22,8 @@ package struct RotaryTable: Sendable {
       }
     }
   }
+
+  /// The values of `position` and the positions after it, headWidth / 2 each.
+  package func cosines(from position: Int) -> UnsafePointer<Float> { UnsafePointer(cosines.base + position * half) }
+  package func sines(from position: Int) -> UnsafePointer<Float> { UnsafePointer(sines.base + position * half) }
 }

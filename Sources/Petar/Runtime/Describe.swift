@@ -66,7 +66,7 @@ extension Session {
     _ timings: inout Finding.Timings
   ) throws -> (text: String, tokens: [Int32], stopReason: Finding.StopReason) {
     let description = model.description
-    let prompt = model.prompt(question: request.question)
+    let prompt = try model.prompt(question: request.question)
     guard prompt.count(where: { $0 == description.prompt.imageToken }) == description.visionTokens else {
       throw PetarError(
         PETAR_ERROR_BAD_TEXT, "the question contains the image token itself; ask it without")
@@ -88,7 +88,7 @@ extension Session {
 
     clock = Stopwatch()
     var sampler = Sampler(temperature: request.temperature, topP: request.topP, seed: request.seed)
-    var stream = StreamDecoder(tokenizer: model.tokenizer)
+    var stream = StreamDecoder(model.tokenizer)
     var (text, tokens) = ("", [Int32]())
     var stopReason = Finding.StopReason.maxTokens
     while tokens.count < maxTokens {

@@ -16,17 +16,17 @@ package final class Model: Sendable {
   ///   - verify: compares every tensor with its checksum first.
   package init(path: String, isa: String? = nil, verify: Bool = false) throws {
     let clock = Stopwatch()
-    instructionSet = try InstructionSet.choose(isa)
+    instructionSet = try InstructionSet(named: isa)
     file = try PetarFile.open(path: path, verify: verify)
-    tokenizer = try Tokenizer(file.tokenizer)
+    tokenizer = try Tokenizer(file)
     vision = try VisionWeights(file)
     decoder = try DecoderWeights(file)
     loadSeconds = clock.seconds
   }
 
   /// Begin-of-text, one image token for each vision token, the question: what the decoder is given.
-  package func prompt(question: String?) -> [Int32] {
-    let image = tokenizer.piece(of: description.prompt.imageToken) ?? ""
+  package func prompt(question: String?) throws -> [Int32] {
+    let image = try tokenizer.decode([description.prompt.imageToken], keepSpecial: true)
     return tokenizer.encode(
       String(repeating: image, count: description.visionTokens) + (question ?? description.prompt.question),
       addBOS: true)
@@ -105,6 +105,18 @@ package final class Model: Sendable {
       ("licence", .string(origin.licence)), ("intended_use", .string(origin.intendedUse)),
       ("random_weights", .bool(origin.randomWeights)),
     ])
+  }
+}
+
+extension Tokenizer {
+  /// The tokenizer that a model's file carries.
+  convenience init(_ file: PetarFile) throws {
+    let source = "tokenizer of \(file.source)"
+    let definition = try file.tokenizerBytes.withUnsafeBytes { bytes in
+      var reader = ByteReader(bytes, source: source)
+      return try TokenizerDefinition(from: &reader)
+    }
+    try self.init(definition, vocabulary: file.description.decoder.vocabulary, source: source)
   }
 }
 

@@ -8,14 +8,14 @@ package final class Session: @unchecked Sendable {
   package let model: Model
   let compute: Compute
   let scratch = Scratch()
-  let decoder: Decoder
+  let decoder: LanguageDecoder
   private let busy = Atomic<Bool>(false)
   private let cancelled = Atomic<Bool>(false)
 
   package init(model: Model, pool: ThreadPool) throws {
     self.model = model
-    compute = Compute(instructionSet: model.instructionSet, pool: pool)
-    decoder = Decoder(model.description, model.decoder, compute, scratch)
+    compute = Compute(model.instructionSet, pool: pool)
+    decoder = LanguageDecoder(model.description, model.decoder, compute, scratch)
   }
 
   /// Makes the call that is now running return `PETAR_CANCELLED`; without one it does nothing. Any thread.
@@ -32,7 +32,7 @@ package final class Session: @unchecked Sendable {
     }
     cancelled.store(false, ordering: .releasing)
     defer { busy.store(false, ordering: .releasing) }
-    return try compute.withDefaultFloatingPoint(body)
+    return try withDefaultFloatingPoint(body)
   }
 
   var isCancelled: Bool { cancelled.load(ordering: .relaxed) }

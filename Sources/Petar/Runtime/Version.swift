@@ -10,7 +10,7 @@ package enum Library {
       ("version", .string("\(version)")),
       ("abi", .integer(0)),
       ("instruction_sets", .array(InstructionSet.available.map { .string($0.name) })),
-      ("default_instruction_set", .string(InstructionSet.best.name)),
+      ("default_instruction_set", .string(InstructionSet.available.first?.name ?? "")),
       ("zlib", .string(String(cString: zlibVersion()))),
       ("zstd", .string(String(cString: ZSTD_versionString()))),
     ])

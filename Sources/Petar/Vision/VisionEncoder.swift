@@ -23,10 +23,12 @@ package struct VisionEncoder {
       try checkpoint()
     }
     let workspace = try Workspace(model)
-    for view in [Views.Scale.global, .focal] {
-      try run(weights.pet, views.pet(view), mask: views.mask(view), into: workspace, step)
+    // PET, mask and CT of the global view, then of the focal one.
+    for view in [views.arrays[..<3], views.arrays[3...]] {
+      let view = Array(view)
+      try run(weights.pet, view[0].base, mask: view[1].base, into: workspace, step)
       add(workspace, to: features, column: 0, skip: weights.pet.classToken == nil ? 0 : 1)
-      try run(weights.ct, views.ct(view), mask: nil, into: workspace, step)
+      try run(weights.ct, view[2].base, mask: nil, into: workspace, step)
       add(workspace, to: features, column: width, skip: weights.ct.classToken == nil ? 0 : 1)
     }
     return try project(try pool(features))
@@ -54,7 +56,7 @@ package struct VisionEncoder {
     _ tower: VisionTower, _ image: UnsafePointer<Float>, mask: UnsafePointer<Float>?, into workspace: Workspace,
     _ step: () throws -> Void
   ) throws {
-    let (tokens, width, mlpWidth) = (model.tokenGrid.count, model.vision.width, model.vision.mlpWidth)
+    let (tokens, width) = (model.tokenGrid.count, model.vision.width)
     let (hidden, normed) = (workspace.hidden.base, workspace.normed.base)
     let first = tower.classToken == nil ? 0 : 1
     let rows = tokens + first
@@ -62,10 +64,10 @@ package struct VisionEncoder {
     if let classToken = tower.classToken { hidden.update(from: classToken.base, count: width) }
     let embedded = hidden + first * width
     try embed(image, tower.patch, workspace, into: embedded, .store)
-    compute.add(tower.position.base, to: embedded, count: tokens * width)
+    compute.add(embedded, tower.position.base, rows: tokens, width: width)
     if let mask {
       try embed(mask, weights.maskPatch, workspace, into: embedded, .add)
-      compute.add(weights.maskPosition.base, to: embedded, count: tokens * width)
+      compute.add(embedded, weights.maskPosition.base, rows: tokens, width: width)
     }
 
     for block in tower.blocks {
@@ -98,11 +100,12 @@ package struct VisionEncoder {
   private func attend(_ rows: Int, _ workspace: Workspace) throws {
     let (width, headWidth) = (model.vision.width, model.vision.headWidth)
     let qkv = workspace.qkv.base
-    workspace.keysValues.reset()
+    workspace.keysValues.truncate(to: 0)
     try workspace.keysValues.append(
-      keys: qkv + width, values: qkv + 2 * width, stride: 3 * width, rows: rows)
+      keys: qkv + width, keyStride: 3 * width, values: qkv + 2 * width, valueStride: 3 * width, rows: rows,
+      pool: compute.pool)
     try compute.attend(
-      query: qkv, stride: 3 * width, rows: rows, heads: model.visionHeads, workspace.keysValues, mask: .full,
+      queries: qkv, stride: 3 * width, rows: rows, heads: model.visionHeads, workspace.keysValues, mask: .full,
       scale: 1 / Float(headWidth).squareRoot(), into: workspace.attended.base, stride: width, scratch: scratch)
   }
 
@@ -110,7 +113,7 @@ package struct VisionEncoder {
   /// (z, y, x).
   private func embed(
     _ image: UnsafePointer<Float>, _ layer: Linear, _ workspace: Workspace, into out: UnsafeMutablePointer<Float>,
-    _ epilogue: Compute.Epilogue
+    _ epilogue: Epilogue
   ) throws {
     let (grid, patch, view) = (model.tokenGrid, model.vision.patch, model.views.extent)
     let patches = workspace.patches.base
@@ -139,7 +142,7 @@ package struct VisionEncoder {
     let width = model.vision.width
     for token in 0..<model.tokenGrid.count {
       compute.add(
-        workspace.normed.base + (token + skip) * width, to: features.base + token * 2 * width + column, count: width)
+        features.base + token * 2 * width + column, workspace.normed.base + (token + skip) * width, rows: 1, width: width)
     }
   }
 
@@ -157,7 +160,7 @@ package struct VisionEncoder {
               for dx in 0..<window.width {
                 let token =
                   ((z * window.depth + dz) * grid.height + y * window.height + dy) * grid.width + x * window.width + dx
-                compute.add(features.base + token * width, to: target, count: width)
+                compute.add(target, features.base + token * width, rows: 1, width: width)
               }
             }
           }

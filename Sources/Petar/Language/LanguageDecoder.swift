@@ -4,7 +4,7 @@ import CPetar
 ///
 /// A position's result depends on the positions before it and on nothing else: not on how many were computed
 /// together, so that prefill, decode and teacher forcing agree bit for bit.
-package final class Decoder {
+package final class LanguageDecoder {
   private let shape: ModelDescription.Decoder
   private let weights: DecoderWeights
   private let compute: Compute
@@ -63,7 +63,7 @@ package final class Decoder {
       rotary = try RotaryTable(positions: room, headWidth: shape.headWidth, theta: shape.ropeTheta)
       capacity = room
     }
-    for cache in caches { cache.reset() }
+    for cache in caches { cache.truncate(to: 0) }
   }
 
   /// Appends the sequence `ids`, whose image tokens take the rows of `vision` in order, and writes the logits after
@@ -88,7 +88,7 @@ package final class Decoder {
           target.update(from: vision + imageRow * shape.width, count: shape.width)
           imageRow += 1
         } else {
-          weights.embedding.unpackRow(Int(id), into: target)
+          try weights.embedding.unpackRow(Int(id), into: target)
         }
       }
       for (index, layer) in weights.layers.enumerated() {
@@ -125,12 +125,14 @@ package final class Decoder {
     try compute.linear(normed, rows: rows, layer.qkv, bias: nil, into: qkv, .store, scratch: scratch)
     // Queries and keys lie side by side and turn alike.
     compute.rope(
-      qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, headWidth: headWidth, rotary, firstPosition: length)
+      qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, headWidth: headWidth,
+      cosines: rotary.cosines(from: length), sines: rotary.sines(from: length))
     try cache.append(
-      keys: qkv + heads * headWidth, values: qkv + (heads + keyValueHeads) * headWidth, stride: stride, rows: rows)
+      keys: qkv + heads * headWidth, keyStride: stride, values: qkv + (heads + keyValueHeads) * headWidth,
+      valueStride: stride, rows: rows, pool: compute.pool)
     try compute.attend(
-      query: qkv, stride: stride, rows: rows, heads: heads, cache,
-      mask: .causal(firstPosition: length, window: shape.slidingWindow), scale: 1 / Float(headWidth).squareRoot(),
+      queries: qkv, stride: stride, rows: rows, heads: heads, cache,
+      mask: .causal(firstPosition: length, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow), scale: 1 / Float(headWidth).squareRoot(),
       into: space.attended.base, stride: heads * headWidth, scratch: scratch)
     try compute.linear(
       space.attended.base, rows: rows, layer.out, bias: nil, into: hidden, .add, scratch: scratch)
