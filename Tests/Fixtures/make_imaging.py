@@ -9,6 +9,9 @@ Each exam is a folder with pet.nii.gz, ct.nii.gz, mask.nii.gz and reference.bin.
 little-endian: for each of the six arrays the count of samples (u32), their positions (u32), their values (f32), and the
 mean of every slice (f64). Mask arrays come as packed bits, most significant first, instead of samples and means. In
 front stand depth, height and width (u32).
+
+The folder nifti holds one small image written by nibabel in many ways, and expected.txt: file name and affine (12
+numbers) as nibabel reads it.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import nibabel as nib
 import numpy as np
@@ -51,9 +54,7 @@ def to_canvas(data: NDArray, padding: float) -> NDArray:
     x0, y0 = max((nx - 200) // 2, 0), max((ny - 200) // 2, 0)
     data = data[x0 : x0 + 200, y0 : y0 + 200, max(nz - 350, 0) :]
     px, py = 200 - data.shape[0], 200 - data.shape[1]
-    data = np.pad(
-        data, ((px // 2, px - px // 2), (py // 2, py - py // 2), (0, 0)), constant_values=padding
-    )
+    data = np.pad(data, ((px // 2, px - px // 2), (py // 2, py - py // 2), (0, 0)), constant_values=padding)
     return data[:, ::-1, ::-1].transpose(2, 1, 0)
 
 
@@ -67,9 +68,7 @@ def resize(data: NDArray, extent: tuple[int, int, int], mode: str) -> Array:
     return torch.nn.functional.interpolate(tensor, size=extent, mode=mode, **options)[0, 0].numpy()
 
 
-def view(
-    pet: Array, mask: Array, ct: Array, extent: tuple[int, int, int]
-) -> tuple[Array, Array, Array]:
+def view(pet: Array, mask: Array, ct: Array, extent: tuple[int, int, int]) -> tuple[Array, Array, Array]:
     inside = np.argwhere(pet > 0)
     box = tuple(slice(a, b + 1) for a, b in zip(inside.min(axis=0), inside.max(axis=0)))
     return (
@@ -115,9 +114,7 @@ def six_arrays(
     around = slice(max(middle - 80, 0), middle + 81)
     p, c, m = p[around], c[around], m[around]
     inside = np.argwhere(m > 0)
-    focal = tuple(
-        slice(max(int(a) - 20, 0), int(b) + 21) for a, b in zip(inside.min(axis=0), inside.max(axis=0))
-    )
+    focal = tuple(slice(max(int(a) - 20, 0), int(b) + 21) for a, b in zip(inside.min(axis=0), inside.max(axis=0)))
     return [*view(p, m, c, extent), *view(p[focal], m[focal], c[focal], extent)]
 
 
@@ -138,6 +135,8 @@ class Spec:
     extent: tuple[int, int, int] = (32, 256, 256)
     outside: float = 0.0
     lesion: tuple[float, float, float, float] = (0.12, -0.1, 0.1, 14.0)
+    # Uptake up to the edges of the image, where the last bit of a coordinate decides on inside and outside.
+    edge_to_edge: bool = False
 
 
 def grid(spacing: tuple[float, float, float], origin: tuple[float, float, float]) -> NDArray:
@@ -190,7 +189,7 @@ def pet_of(spec: Spec, x: NDArray, y: NDArray, z: NDArray) -> NDArray:
     """A body with a bladder, a head and a lesion; steps of 1/32 SUV so that it packs well."""
     centre, size = centre_and_size(spec)
     u, v, w = (x - centre[0]) / size[0], (y - centre[1]) / size[1], (z - centre[2]) / size[2]
-    body = ((u / 0.46) ** 2 + (v / 0.4) ** 2 < 1) & (w < 0.46)
+    body = (((u / 0.46) ** 2 + (v / 0.4) ** 2 < 1) & (w < 0.46)) | spec.edge_to_edge
     values = np.where(body, 0.75 + 0.5 * u + 0.4 * w, 0.0)
     values += np.where((w > 0.2) & (w < 0.36) & (u**2 + v**2 < 0.02), 6.5, 0.0)
     lx, ly, lz, radius = spec.lesion
@@ -231,22 +230,46 @@ SPECS = {
     "padded": Spec((71, 64, 83), grid((5.3, 5.3, 3.27), (-180.3, -160.7, -881.3)), axes="LPS"),
     # Larger than the canvas and taller than 350 slices: cropped. int16 PET with slope.
     "cropped": Spec(
-        (96, 88, 176), grid((7.1, 7.4, 7.7), (-340.2, -310.9, 12.4)), axes="PIR", pet_type="int16",
+        (96, 88, 176),
+        grid((7.1, 7.4, 7.7), (-340.2, -310.9, 12.4)),
+        axes="PIR",
+        pet_type="int16",
         lesion=(0.1, 0.05, 0.2, 30.0),
     ),
     # CT and PET on grids of their own; the CT is smaller in x and y, larger voxels in z. uint8 PET.
     "two_grids": Spec(
-        (50, 50, 60), grid((4, 4, 4), (-98, -98, -100.5)), (128, 128, 47), grid((1.4, 1.4, 5.1), (-90.3, -88.8, -104.2)),
-        axes="LAS", pet_type="uint8", mask_type="int16",
+        (50, 50, 60),
+        grid((4, 4, 4), (-98, -98, -100.5)),
+        (128, 128, 47),
+        grid((1.4, 1.4, 5.1), (-90.3, -88.8, -104.2)),
+        axes="LAS",
+        pet_type="uint8",
+        mask_type="int16",
     ),
     # The same with air outside the CT, and views of a smaller model.
     "air": Spec(
-        (50, 50, 60), grid((4, 4, 4), (-98, -98, -100.5)), (128, 128, 47), grid((1.4, 1.4, 5.1), (-90.3, -88.8, -104.2)),
-        axes="SRA", mask_type="float32", extent=(12, 80, 112), outside=-1000.0,
+        (50, 50, 60),
+        grid((4, 4, 4), (-98, -98, -100.5)),
+        (128, 128, 47),
+        grid((1.4, 1.4, 5.1), (-90.3, -88.8, -104.2)),
+        axes="SRA",
+        mask_type="float32",
+        extent=(12, 80, 112),
+        outside=-1000.0,
     ),
     # Axes that are not parallel to the patient's.
-    "tilted": Spec(
-        (60, 58, 64), tilted((4.1, 4.1, 3.6), (-110.2, -120.4, -60.0)), axes="ILA", extent=(16, 128, 128)
+    "tilted": Spec((60, 58, 64), tilted((4.1, 4.1, 3.6), (-110.2, -120.4, -60.0)), axes="ILA", extent=(16, 128, 128)),
+    # Axes that are parallel but for rounding errors of a rotation.
+    "nearly_parallel": Spec(
+        (40, 38, 52),
+        np.array(
+            [[4.3, 2.6e-16, -1e-16, -85.1], [-2.6e-16, 4.3, 1.7e-16, -80.7], [0, 2e-16, 3.9, -101.3], [0, 0, 0, 1]]
+        )
+        .astype(np.float32)
+        .astype(np.float64),
+        axes="LPS",
+        extent=(16, 128, 128),
+        edge_to_edge=True,
     ),
     # Already on a 3 mm grid.
     "three_mm": Spec((80, 78, 90), grid((3, 3, 3), (-120, -117, -135)), axes="RAS", extent=(16, 128, 128)),
@@ -284,19 +307,96 @@ def make(name: str, spec: Spec) -> None:
 
     scaled = np.dtype(spec.pet_type).kind in "iu"
     pet = store(
-        values(pet_of, spec.shape, spec.affine), spec.affine, spec.axes, folder / "pet.nii.gz", spec.pet_type,
+        values(pet_of, spec.shape, spec.affine),
+        spec.affine,
+        spec.axes,
+        folder / "pet.nii.gz",
+        spec.pet_type,
         *((1 / 16, 0.0) if scaled else (1.0, 0.0)),
     )
     slope, inter = (1.0, -1024.0) if name == "cropped" else (1.0, 0.0)
     ct = store(values(ct_of, ct_shape, ct_affine), ct_affine, spec.axes, folder / "ct.nii.gz", "int16", slope, inter)
-    mask = store(
-        values(mask_of, ct_shape, ct_affine), ct_affine, spec.axes, folder / "mask.nii.gz", spec.mask_type
-    )
+    mask = store(values(mask_of, ct_shape, ct_affine), ct_affine, spec.axes, folder / "mask.nii.gz", spec.mask_type)
     arrays = six_arrays(pet, ct, mask, spec.extent, spec.outside)
     (folder / "reference.bin").write_bytes(pack(arrays, seed=len(name)))
     print(name, [round(float(a.mean()), 4) for a in arrays], arrays[1].sum(), file=sys.stderr)
 
 
+def make_nifti_variants() -> None:
+    """Voxel (i, j, k) of 3 x 4 x 5 has the value i + 4 j + 16 k."""
+    folder = OUT / "nifti"
+    folder.mkdir(parents=True, exist_ok=True)
+    i, j, k = np.meshgrid(np.arange(3), np.arange(4), np.arange(5), indexing="ij")
+    data = i + 4 * j + 16 * k
+    affine = grid((2, 2.5, 3), (-10, 20.5, -30.25))
+    expected: list[str] = []
+
+    def save(image: nib.Nifti1Image, name: str) -> None:
+        nib.save(image, folder / name)
+        numbers = " ".join(repr(float(v)) for v in nib.load(folder / name).affine[:3].reshape(-1))
+        expected.append(f"{name} {numbers}")
+
+    kinds = ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
+    for version, cls, pair in (("1", nib.Nifti1Image, nib.Nifti1Pair), ("2", nib.Nifti2Image, nib.Nifti2Pair)):
+        header_class = cls.header_class
+        for order in "<>":
+            for kind in kinds if version == "1" else ("i2", "f4"):
+                header = header_class(endianness=order)
+                header.set_data_dtype(np.dtype(order + kind))
+                image = cls(data.astype(order + kind), affine, header)
+                save(image, f"v{version}_{'le' if order == '<' else 'be'}_{kind}.nii.gz")
+        save(cls(data.astype(np.int16), affine), f"v{version}_plain.nii")
+        save(pair(data.astype(np.int16), affine), f"v{version}_pair.img")
+        save(pair(data.astype(np.int16), affine), f"v{version}_packed_pair.img.gz")
+        image = cls(data.astype(np.int16), affine)
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"skip me " * 5))
+        save(image, f"v{version}_extension.nii.gz")
+        for name, matrix in (
+            ("turned", tilted((2, 2.5, 3), (-10, 20.5, -30.25))),
+            ("half_turn", np.diag((-2.0, -2.5, 3.0, 1.0))),
+            ("left_handed", np.diag((-2.0, 2.5, 3.0, 1.0))),
+        ):
+            image = cls(data.astype(np.uint8), None)
+            image.set_qform(matrix, 1)
+            image.set_sform(None, 0)
+            save(image, f"v{version}_qform_{name}.nii.gz")
+    save(nib.Nifti1Image(data[..., None].astype(np.uint8), affine), "v1_one_frame.nii.gz")
+    (folder / "expected.txt").write_text("\n".join(expected) + "\n")
+
+
+def check_with_simpleitk() -> None:
+    """nilearn and SimpleITK must agree on CT brought onto a PET grid, away from the CT's edge."""
+    import SimpleITK as sitk
+
+    spec = Spec(
+        (200, 200, 80), grid((4, 4, 4), (-398, -402, -151)), (512, 512, 120), grid((1, 1, 3), (-250, -260, -170))
+    )
+    assert spec.ct_shape is not None and spec.ct_affine is not None
+    ct = nib.Nifti1Image(ct_of(spec, *millimetres(spec.ct_shape, spec.ct_affine)).astype(np.float32), spec.ct_affine)
+    pet = nib.Nifti1Image(np.zeros(spec.shape, np.float32), spec.affine)
+    ours = resample_to_img(ct, pet, interpolation="linear", fill_value=0).get_fdata()
+
+    def to_itk(image: nib.Nifti1Image) -> sitk.Image:
+        result = sitk.GetImageFromArray(image.get_fdata().transpose(2, 1, 0))
+        result.SetSpacing([float(v) for v in np.diag(image.affine)[:3]])
+        result.SetOrigin([float(v) for v in image.affine[:3, 3]])
+        return result
+
+    theirs = sitk.GetArrayFromImage(
+        sitk.Resample(to_itk(ct), to_itk(pet), sitk.Transform(), sitk.sitkLinear, 0.0)
+    ).transpose(2, 1, 0)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in spec.shape), indexing="ij"), axis=-1)
+    at = (index @ np.diag(np.diag(spec.affine)[:3]) + spec.affine[:3, 3] - spec.ct_affine[:3, 3]) / np.diag(
+        spec.ct_affine
+    )[:3]
+    inside = ((at >= 0) & (at <= np.array(spec.ct_shape) - 1)).all(axis=-1)
+    difference = float(abs(ours - theirs)[inside].max())
+    print(f"nilearn against SimpleITK: {difference:.2g} HU inside the CT ({inside.mean():.0%})", file=sys.stderr)
+    assert difference < 1e-3
+
+
 if __name__ == "__main__":
+    check_with_simpleitk()
+    make_nifti_variants()
     for exam, specification in SPECS.items():
         make(exam, specification)

@@ -2,8 +2,8 @@ import CPetar
 
 /// Voxel index to millimetres: x right, y anterior, z superior (RAS).
 ///
-/// Sums run in the order in which numpy's matrix product takes them, so that a voxel on the edge of a box falls on
-/// the same side of it as in the released pipeline.
+/// Products and the inverse round as numpy's and scipy's do (over OpenBLAS: a chain of fused multiply-adds for each
+/// element), so that a voxel on the edge of a box falls on the same side of it as in the released pipeline.
 package struct Affine: Sendable, Equatable {
   /// Millimetres for one step along the first, second and third voxel axis.
   package var x: SIMD3<Double>
@@ -66,41 +66,12 @@ package struct Affine: Sendable, Equatable {
   }
 
   private func direction(_ vector: SIMD3<Double>) -> SIMD3<Double> {
-    x * vector.x + y * vector.y + z * vector.z
+    (x * vector.x).addingProduct(y, vector.y).addingProduct(z, vector.z)
   }
 
   /// First `other`, then this.
   func composed(with other: Affine) -> Affine {
     Affine(x: direction(other.x), y: direction(other.y), z: direction(other.z), origin: self(other.origin))
-  }
-
-  /// Gauss-Jordan with row pivoting and reciprocal pivots. For axis-parallel grids it rounds as LAPACK does: 1 / s
-  /// and -((1 / s) t).
-  var inverse: Affine {
-    var left = [x, y, z]
-    var right = [SIMD3(1.0, 0, 0), SIMD3(0, 1.0, 0), SIMD3(0, 0, 1.0)]
-    for pivot in 0..<3 {
-      let row = (pivot..<3).max { abs(left[pivot][$0]) < abs(left[pivot][$1]) } ?? pivot
-      for column in 0..<3 where row != pivot {
-        (left[column][row], left[column][pivot]) = (left[column][pivot], left[column][row])
-        (right[column][row], right[column][pivot]) = (right[column][pivot], right[column][row])
-      }
-      let reciprocal = 1 / left[pivot][pivot]
-      for column in 0..<3 {
-        left[column][pivot] *= reciprocal
-        right[column][pivot] *= reciprocal
-      }
-      for other in 0..<3 where other != pivot {
-        let factor = left[pivot][other]
-        if factor == 0 { continue }
-        for column in 0..<3 {
-          left[column][other] -= factor * left[column][pivot]
-          right[column][other] -= factor * right[column][pivot]
-        }
-      }
-    }
-    let linear = Affine(x: right[0], y: right[1], z: right[2], origin: .zero)
-    return Affine(x: linear.x, y: linear.y, z: linear.z, origin: -linear.direction(origin))
   }
 
   private static func length(_ vector: SIMD3<Double>) -> Double { (vector * vector).sum().squareRoot() }

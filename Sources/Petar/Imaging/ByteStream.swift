@@ -115,6 +115,20 @@ struct ByteStream {
     }
   }
 
+  /// Lets zlib compare checksums by unpacking the rest, unless that is longer than any trailer should be.
+  mutating func checkEnd() throws {
+    guard let gzip else { return }
+    var scratch = [UInt8](repeating: 0, count: 1 << 14)
+    for _ in 0..<64 {
+      let length = try scratch.withUnsafeMutableBytes { try gzip.read(into: $0) }
+      if gzip.isTruncated {
+        throw PetarError(
+          PETAR_ERROR_BAD_VOLUME, "\(source): its gzip data ends too early; the file is truncated, copy it again")
+      }
+      if length < scratch.count { return }
+    }
+  }
+
   /// Goes forward to `offset`.
   mutating func skip(to offset: Int, _ what: String) throws {
     guard gzip != nil else {
@@ -138,6 +152,8 @@ private final class GzipReader {
   private let stream: UnsafeMutablePointer<z_stream>
   private var offset = 0
   private var ended = false
+  /// The input ended within a member.
+  private(set) var isTruncated = false
 
   init(_ input: Input) throws {
     self.input = input
@@ -172,7 +188,10 @@ private final class GzipReader {
       case Z_OK where !starved: continue
       case Z_OK, Z_BUF_ERROR:
         // The input is used up within a member.
-        if starved { ended = true }
+        if starved {
+          ended = true
+          isTruncated = true
+        }
       case Z_MEM_ERROR:
         throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "\(input.source): out of memory while unpacking; free memory")
       default:

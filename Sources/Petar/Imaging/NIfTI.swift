@@ -63,6 +63,7 @@ package enum NIfTI {
     try stream.skip(to: header.voxelOffset, "header extensions")
     let storage = try Buffer<UInt8>(count: bytes)
     try stream.read(into: UnsafeMutableRawBufferPointer(storage.elements), "voxels")
+    try stream.checkEnd()
     if header.bigEndian { swapBytes(storage, size: encoding.size) }
     try encoding.convert(storage, source: stream.source)
     return Image(

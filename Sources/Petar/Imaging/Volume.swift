@@ -106,6 +106,13 @@ package struct Volume: Sendable {
     return SIMD3(shape[0], shape[1], shape[2])
   }
 
+  /// The value of a voxel, by its stored index; nil outside the volume.
+  package func value(at index: SIMD3<Int>) -> Double? {
+    guard all(index .>= .zero), all(index .< grid.shape) else { return nil }
+    let offset = (index.z * grid.shape.y + index.y) * grid.shape.x + index.x
+    return (try? visit(StoredNumber(offset: offset))).map { $0 * slope + intercept }
+  }
+
   func visit<V: VoxelVisitor>(_ visitor: V) throws -> V.Result { try type.visit(storage, visitor) }
 }
 
@@ -134,4 +141,10 @@ private struct StoredRange: VoxelVisitor {
     }
     return finite ? low.number...high.number : nil
   }
+}
+
+private struct StoredNumber: VoxelVisitor {
+  let offset: Int
+
+  func visit<T: Voxel>(_ voxels: Voxels<T>) -> Double { voxels.base[offset].number }
 }
