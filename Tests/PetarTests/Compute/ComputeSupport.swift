@@ -1,0 +1,81 @@
+import Petar
+
+/// Repeatable numbers (SplitMix64).
+struct Noise {
+  private var state: UInt64
+
+  init(_ seed: UInt64) { state = seed }
+
+  mutating func bits() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+    return z ^ (z >> 31)
+  }
+
+  /// Uniform in [-1, 1).
+  mutating func value() -> Float { Float(Int64(bitPattern: bits()) >> 40) / 0x1p23 }
+
+  mutating func values(_ count: Int, scale: Float = 1) -> [Float] { (0..<count).map { _ in value() * scale } }
+}
+
+/// Numbers that bring out what goes wrong.
+enum Numbers: String, CaseIterable {
+  case ordinary
+  case zeros
+  /// All of the largest magnitude, with either sign: what int8 sums are largest for.
+  case allLargest
+  case denormal
+  case huge
+  /// Many magnitudes in one row, zeros among them.
+  case mixed
+
+  func make(_ count: Int, seed: UInt64) -> [Float] {
+    var noise = Noise(seed)
+    return (0..<count).map { _ in
+      let value = noise.value()
+      switch self {
+      case .ordinary: return value
+      case .zeros: return 0
+      case .allLargest: return value < 0 ? -3 : 3
+      case .denormal: return value * 0x1p-130
+      case .huge: return value * 0x1p60
+      case .mixed:
+        let exponent = Int(noise.bits() % 40) - 30
+        return exponent > 8 ? 0 : Float(sign: .plus, exponent: exponent, significand: value)
+      }
+    }
+  }
+}
+
+/// A thread pool and kernels for a test.
+func compute(_ name: String? = "scalar", threads: Int = 1) throws -> Compute {
+  Compute(try InstructionSet(named: name), pool: try ThreadPool(threads: threads))
+}
+
+let instructionSets = InstructionSet.available.map(\.name)
+
+func bits(_ values: some Sequence<Float>) -> [UInt32] { values.map(\.bitPattern) }
+
+extension Compute {
+  /// `linear` over arrays.
+  func linear(
+    _ x: [Float], rows: Int, _ w: Matrix, bias: [Float]? = nil, onto out: [Float]? = nil,
+    _ epilogue: Epilogue = .store
+  ) throws -> [Float] {
+    var result = out ?? [Float](repeating: .nan, count: rows * w.rows)
+    try result.withUnsafeMutableBufferPointer { result in
+      guard let base = result.baseAddress else { return }
+      try linear(x, rows: rows, w, bias: bias, into: base, epilogue, scratch: Scratch())
+    }
+    return result
+  }
+}
+
+/// A matrix of its own for a test.
+func matrix(_ values: [Float], _ encoding: Encoding, rows: Int, columns: Int, groupSize: Int = 32) throws -> Matrix {
+  try Matrix(
+    packing: values,
+    MatrixLayout(encoding, rows: rows, columns: columns, groupSize: encoding == .q8 ? groupSize : 0))
+}
