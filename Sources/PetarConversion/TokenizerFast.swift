@@ -29,6 +29,7 @@ func readFastTokenizer(_ files: TokenizerFolder) throws -> TokenizerDefinition {
   definition.bos = id("bos_token")
   definition.eos = id("eos_token")
   try readTemplate(files, file, into: &definition)
+  definition.addBOS = config["add_bos_token"]?.flag ?? definition.addBOS
   return definition
 }
 

@@ -53,8 +53,10 @@ struct TokenizerSlowEncoder: TokenizerEncoder {
     let text = replacing(TokenizerPieces.space, by: [UInt8(ascii: " ")], in: text)
     let stretches = added.splitSlowly(addPrefixSpace ? TokenizerPieces.space + text : text)
     var ids: [Int32] = []
-    for stretch in stretches { ids += stretch.token.map { [$0] } ?? encode(stretch: stretch.text) }
-    if ids.count > 1, ids[0] == spaceID, added.token(ids[1])?.special == true { ids.removeFirst() }
+    for (position, stretch) in stretches.enumerated() {
+      if position == 1, ids == [spaceID], stretch.token.flatMap(added.token)?.special == true { ids = [] }
+      ids += stretch.token.map { [$0] } ?? encode(stretch: stretch.text)
+    }
     return ids
   }
 

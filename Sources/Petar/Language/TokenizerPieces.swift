@@ -5,6 +5,7 @@ struct TokenizerPieces: Sendable {
   static let space: [UInt8] = [0xE2, 0x96, 0x81]
 
   let pieces: [TokenizerDefinition.Piece]
+  /// -1 when there is none.
   let unknown: Int32
   /// Ids of "<0x00>"..."<0xFF>", or empty: characters without a piece are unknown.
   let byteIDs: [Int32]
@@ -48,15 +49,16 @@ struct TokenizerPieces: Sendable {
     var byteIDs = [Int32](repeating: -1, count: 256)
     for (id, value) in byteValues { byteIDs[Int(value)] = id }
     if definition.rules != .fast {
-      guard unknown != nil else { throw fail("there is no unknown piece") }
       if definition.byteFallback, let missing = byteIDs.firstIndex(of: -1) {
         throw fail("byte fallback needs a piece for every byte, and byte \(missing) has none")
       }
+      // With byte fallback nothing is unknown, and some models indeed have no such piece.
+      guard definition.byteFallback || unknown != nil else { throw fail("there is no unknown piece") }
     }
     self.ordinary = ordinary
     self.reserved = reserved
     self.userDefined = userDefined
-    self.unknown = unknown ?? definition.unk ?? -1
+    self.unknown = unknown ?? -1
     self.byteValues = byteValues
     self.byteIDs = definition.byteFallback ? byteIDs : []
   }

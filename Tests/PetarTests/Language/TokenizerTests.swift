@@ -1,0 +1,119 @@
+import Foundation
+import Petar
+import PetarConversion
+import Testing
+
+@Suite("Tokenizer") struct TokenizerTests {
+  @Test func promptOfATinyCheckpoint() throws {
+    let tokenizer = try Tokenizer(try tinyTokenizerDefinition())
+    #expect(tokenizer.count == 1006)
+    let question = "Please describe the region highlighted in the PET image."
+    let ids = tokenizer.encode(String(repeating: "<im_patch>", count: 8) + question, addBOS: true)
+    #expect(ids.prefix(10) == [1, 1002, 1002, 1002, 1002, 1002, 1002, 1002, 1002, 351])
+    #expect(try tokenizer.decode(ids, keepSpecial: false) == question)
+    #expect(tokenizer.encode("", addBOS: true) == [1])
+    #expect(tokenizer.encode("", addBOS: false) == [])
+  }
+
+  @Test func textOfAnID() throws {
+    let tokenizer = try Tokenizer(try tinyTokenizerDefinition())
+    #expect(tokenizer.id(of: "<im_patch>") == 1002)
+    #expect(tokenizer.id(of: "[SEG]") == 1005)
+    #expect(tokenizer.id(of: "<0x0A>") == 13)
+    #expect(tokenizer.id(of: "no such piece") == nil)
+  }
+
+  @Test func idsOutsideTheVocabulary() throws {
+    let definition = try tinyTokenizerDefinition()
+    let tokenizer = try Tokenizer(definition, vocabulary: 1024)
+    #expect(tokenizer.count == 1024)
+    // Padded rows have no text; what lies beyond them is the caller's mistake.
+    #expect(try tokenizer.decode([1006, 351, 1023], keepSpecial: true) == "Please")
+    for id: Int32 in [-1, 1024, .max, .min] {
+      let error = #expect(throws: PetarError.self) { try tokenizer.decode([351, id], keepSpecial: false) }
+      #expect(error?.status.rawValue == 60)
+      #expect(error?.message.contains("1024") == true)
+    }
+    #expect(throws: PetarError.self) { try Tokenizer(definition, vocabulary: 1005) }
+  }
+
+  /// A stream is what decode gives, never a part of a character, for random ids under every set of rules.
+  @Test(arguments: ["legacy", "modern", "flags", "options", "fast_prepend"])
+  func streamEqualsDecode(name: String) throws {
+    let tokenizer = try Tokenizer(try TokenizerVectors(name).definition, vocabulary: 1024)
+    var random = SeededGenerator(state: 11)
+    let emoji = tokenizer.encode("🦙é中", addBOS: false)
+    for _ in 0..<3000 {
+      var ids: [Int32] = []
+      for _ in 0..<Int.random(in: 0...16, using: &random) {
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0: ids.append(Int32.random(in: 3..<259, using: &random))
+        case 1: ids.append(Int32.random(in: 990..<1024, using: &random))
+        case 2: ids.append(contentsOf: emoji.prefix(Int.random(in: 0...emoji.count, using: &random)))
+        default: ids.append(Int32.random(in: 0..<1024, using: &random))
+        }
+      }
+      var stream = StreamDecoder(tokenizer)
+      let chunks = ids.map { stream.push($0) } + [stream.finish()]
+      let whole = try tokenizer.decode(ids, keepSpecial: false)
+      #expect(sameBytes(chunks.joined(), whole), "\(ids)")
+    }
+  }
+
+  @Test func streamHoldsACharacterBack() throws {
+    let tokenizer = try Tokenizer(try tinyTokenizerDefinition())
+    var stream = StreamDecoder(tokenizer)
+    // The bytes of U+1F999, each a token of its own; then a byte that nothing follows.
+    let pushed = [0xF0, 0x9F, 0xA6, 0x99, 0xE2].map { stream.push(Int32(3 + $0)) }
+    #expect(pushed == ["", "", "", "🦙", ""])
+    #expect(stream.finish() == "\u{FFFD}")
+  }
+
+  /// A megabyte of what makes a careless tokenizer quadratic.
+  @Test(.timeLimit(.minutes(2)), arguments: ["legacy", "modern", "flags", "options", "fast_prepend", "fast_flags"])
+  func longTexts(name: String) throws {
+    let tokenizer = try Tokenizer(try TokenizerVectors(name).definition)
+    for unit in ["a", " ", "<", "<|end|> ", "[SEG]", "the region", "\u{4E2D}", "<bx_start>a", "<|endoftext|>  "] {
+      let text = String(repeating: unit, count: 1_000_000 / unit.utf8.count)
+      #expect(tokenizer.encode(text, addBOS: false).count > 0 || unit == " ")
+    }
+  }
+
+  @Test func bestScoreFirstThenLeftmost() throws {
+    var definition = TokenizerDefinition()
+    definition.byteFallback = false
+    definition.addDummyPrefix = false
+    definition.pieces = [
+      .init("<unk>", kind: .unknown), .init("a"), .init("b"), .init("c"), .init("aa", score: -1),
+      .init("ab", score: -2), .init("bc", score: -1), .init("XY", kind: .userDefined), .init("cX", score: 5),
+    ]
+    let tokenizer = try Tokenizer(definition)
+    #expect(tokenizer.encode("aaa", addBOS: false) == [4, 1])
+    #expect(tokenizer.encode("abc", addBOS: false) == [1, 6])
+    #expect(tokenizer.encode("abb", addBOS: false) == [5, 2])
+    // User-defined pieces do not merge; unknown characters in a row are one token.
+    #expect(tokenizer.encode("cXYzza", addBOS: false) == [3, 7, 0, 1])
+  }
+
+  @Test func canonicallyEquivalentTextsAreDifferent() throws {
+    var definition = TokenizerDefinition()
+    definition.byteFallback = false
+    definition.addDummyPrefix = false
+    definition.pieces = [.init("<unk>", kind: .unknown), .init("\u{C5}"), .init("\u{212B}")]
+    definition.addedTokens = [.init("e\u{301}", id: 3), .init("\u{E9}", id: 4)]
+    let tokenizer = try Tokenizer(definition)
+    #expect(tokenizer.encode("\u{C5}\u{212B}e\u{301}\u{E9}", addBOS: false) == [1, 2, 3, 4])
+  }
+}
+
+/// SplitMix64: the same numbers on every machine.
+struct SeededGenerator: RandomNumberGenerator {
+  var state: UInt64
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
