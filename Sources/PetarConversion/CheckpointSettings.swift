@@ -88,7 +88,9 @@ struct CheckpointSettings {
     for key in ["rope_scaling", "rope_parameters"] {
       guard let scaling = value(key) else { continue }
       let type = scaling["rope_type"]?.text ?? scaling["type"]?.text ?? "default"
-      if type != "default" { problems.append("\(key) is of type \"\(type)\": scaled rotary positions are not supported") }
+      if type != "default" {
+        problems.append("\(key) is of type \"\(type)\": scaled rotary positions are not supported")
+      }
     }
     let factor = parameters?["partial_rotary_factor"] ?? value("partial_rotary_factor")
     if let factor, factor.number != 1 {

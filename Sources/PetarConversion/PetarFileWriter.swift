@@ -195,7 +195,8 @@ package struct PetarFileTail {
     guard content.count <= PetarFileSection.contentLimit else {
       throw PetarError(
         PETAR_ERROR_UNSUPPORTED,
-        "a section of \(content.count) bytes is larger than the \(PetarFileSection.contentLimit) a .petar file may hold")
+        "a section of \(content.count) bytes is larger than the \(PetarFileSection.contentLimit) a .petar file may hold"
+      )
     }
     var out = [UInt8](repeating: 0, count: ZSTD_compressBound(content.count))
     let count = ZSTD_compress(&out, out.count, content, content.count, 19)

@@ -59,7 +59,8 @@ import Testing
     var checkpoint = TestCheckpoint(.phi3)
     checkpoint.config["image_size"] = "[4, 8, 16]"
     let message = try refusal(checkpoint)
-    #expect(message.contains("patch_embedding.position_embeddings is [1, 8, 64], [1, 16, 64] is expected"), "\(message)")
+    #expect(
+      message.contains("patch_embedding.position_embeddings is [1, 8, 64], [1, 16, 64] is expected"), "\(message)")
   }
 
   @Test func harmlessLeftoversAreIgnored() throws {

@@ -66,6 +66,24 @@ import Testing
     }
   }
 
+  @Test func metadataAsJSON() throws {
+    let file = try SmallPetarFile.open(SmallPetarFile.bytes())
+    let json = try #require(
+      try JSONSerialization.jsonObject(with: Data(file.metadata.text.utf8)) as? [String: Any])
+    #expect(json["name"] as? String == "small")
+    #expect(json["hash"] as? String == file.hash)
+    #expect(json["weights_type"] as? String == "f32+q8")
+    #expect(json["parameters"] as? Int == 202)
+    let decoder = try #require(json["decoder"] as? [String: Any])
+    #expect(decoder["key_value_heads"] as? Int == 1)
+    #expect(decoder["norm_epsilon"] as? Double == 1e-5)
+    let generation = try #require(json["generation"] as? [String: Any])
+    #expect(generation["end_of_text"] as? [Int] == [2])
+    let tensor = try JSONSerialization.jsonObject(with: Data(file.entries[2].json.text.utf8)) as? [String: Any]
+    #expect(tensor?["shape"] as? [Int] == [20, 9])
+    #expect(tensor?["group_size"] as? Int == 4)
+  }
+
   @Test func filesThatCannotBeOpened() throws {
     try withTemporaryFolder { folder in
       expectFailure(PETAR_ERROR_IO, "No such file") { _ = try PetarFile.open(path: "\(folder)/none", verify: false) }
