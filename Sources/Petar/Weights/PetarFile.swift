@@ -142,15 +142,17 @@ extension Buffer: PetarFileStorage {
 
 /// f32 values in memory that somebody else owns; they live as long as this does.
 package struct Vector: @unchecked Sendable {
-  package let elements: UnsafeBufferPointer<Float>
+  package let base: UnsafePointer<Float>
+  package let count: Int
   private let owner: AnyObject & Sendable
 
-  package init(_ elements: UnsafeBufferPointer<Float>, owner: AnyObject & Sendable) {
-    self.elements = elements
+  package init(_ base: UnsafePointer<Float>, count: Int, owner: AnyObject & Sendable) {
+    self.base = base
+    self.count = count
     self.owner = owner
   }
 
-  package var count: Int { elements.count }
+  package var elements: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: base, count: count) }
 }
 
 // ---- Tensors ------------------------------------------------------------------------------------------------------
@@ -173,8 +175,10 @@ extension PetarFile {
   package func vector(_ name: String, count: Int) throws -> Vector {
     let wanted = "a vector of \(count)"
     let entry = try entry(name, wanted: wanted)
-    guard entry.form == .vector(count: count) else { throw mismatch(entry, wanted: wanted) }
-    return Vector(bytes(of: entry).assumingMemoryBound(to: Float.self), owner: storage)
+    guard entry.form == .vector(count: count), let base = bytes(of: entry).baseAddress else {
+      throw mismatch(entry, wanted: wanted)
+    }
+    return Vector(base.assumingMemoryBound(to: Float.self), count: count, owner: storage)
   }
 
   /// Whether there is a tensor of this name.

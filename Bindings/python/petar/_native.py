@@ -1,0 +1,129 @@
+"""Native objects, buffers and calls that can be interrupted."""
+
+from __future__ import annotations
+
+import ctypes as c
+import json
+import threading
+import weakref
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, Callable, Optional, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._abi import library
+from ._errors import check
+
+Result = TypeVar("Result")
+Event = Callable[[], object]
+
+
+class Handle:
+    """A native object, freed with the last reference to it.
+
+    Freeing is left to the end of the process at exit: a daemon thread may still be inside a call then.
+    """
+
+    def __init__(self, free: Callable[[c.c_void_p], None], make: Callable[[Any], int]) -> None:
+        pointer = c.c_void_p()
+        check(make(c.byref(pointer)))
+        self._as_parameter_ = pointer
+        weakref.finalize(self, free, pointer).atexit = False
+
+    @property
+    def address(self) -> Optional[int]:
+        """The pointer, for a field of a struct."""
+        return self._as_parameter_.value
+
+
+def read_text(call: Callable[[Any, Any], int]) -> str:
+    """The string a ``(buffer, size)`` function hands out."""
+    size = c.c_size_t(0)
+    check(call(None, c.byref(size)))
+    buffer = c.create_string_buffer(size.value)
+    check(call(buffer, c.byref(size)))
+    return buffer.raw[: max(size.value - 1, 0)].decode("utf-8")
+
+
+def read_object(call: Callable[[Any, Any], int]) -> dict[str, Any]:
+    """The JSON object a ``(buffer, size)`` function hands out."""
+    value = json.loads(read_text(call))
+    if not isinstance(value, dict):
+        raise TypeError("libpetar did not return a JSON object")
+    return value
+
+
+def read_ids(call: Callable[[Any, Any], int]) -> NDArray[np.int32]:
+    """The int32 array a ``(buffer, count)`` function hands out."""
+    count = c.c_size_t(0)
+    check(call(None, c.byref(count)))
+    ids = np.empty(count.value, np.int32)
+    check(call(ids.ctypes.data, c.byref(count)))
+    return ids[: count.value]
+
+
+def fill(array: NDArray[np.float32], call: Callable[[Any, Any], int]) -> NDArray[np.float32]:
+    """Lets a ``(buffer, count)`` function fill an array whose size is known."""
+    count = c.c_size_t(array.size)
+    check(call(array.ctypes.data, c.byref(count)))
+    return array
+
+
+def interruptible(
+    work: Callable[[], Result], cancel: Callable[[], None], events: Optional[SimpleQueue[Optional[Event]]] = None
+) -> Result:
+    """Runs ``work`` on a thread of its own and, meanwhile, the events it queues on the calling one.
+
+    So Ctrl-C and whatever an event raises reach the caller, after ``cancel`` has ended the native call.
+    """
+    queue: SimpleQueue[Optional[Event]] = SimpleQueue() if events is None else events
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as failure:
+            outcome.set_exception(failure)
+        finally:
+            queue.put(None)
+
+    worker = threading.Thread(target=run, name="petar")
+    worker.start()
+    try:
+        while (event := queue.get()) is not None:
+            event()
+    except BaseException:
+        _stop(worker, cancel)
+        raise
+    worker.join()
+    return outcome.result()
+
+
+def _stop(worker: threading.Thread, cancel: Callable[[], None]) -> None:
+    # Again and again: a cancel that comes before the native call has begun does nothing. A second Ctrl-C must not
+    # leave a call behind that still uses the session.
+    while worker.is_alive():
+        try:
+            cancel()
+            worker.join(0.05)
+        except KeyboardInterrupt:
+            continue
+
+
+def c_string(text: str, what: str) -> bytes:
+    """UTF-8 for a ``const char *``."""
+    if "\0" in text:
+        raise ValueError(f"{what} contains a NUL character")
+    return text.encode("utf-8")
+
+
+def version() -> str:
+    """The version of the library that is loaded."""
+    return str(library().petar_version().decode())
+
+
+def build_info() -> dict[str, Any]:
+    """What the library says of itself: version, ABI, instruction sets, zlib, zstd."""
+    return read_object(library().petar_build_info)

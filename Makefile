@@ -1,0 +1,203 @@
+# make              libpetar.so into build/lib, petar-convert and petar-describe into build/bin
+# make demo         describes a lesion of a generated PET/CT phantom with a small random model
+# make test         every test, then the linters
+# make fuzz         libFuzzer on each target of Tests/Fuzz, FUZZ_SECONDS each
+# make format lint install clean
+#
+# Everything that is made lies in build/, .build/ (Swift) and .venv/ (Python).
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 300
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+
+ABI := $(shell sed -n 's/^.define PETAR_ABI_VERSION //p' Include/petar.h)
+SONAME := libpetar.so.$(ABI)
+LIBRARY := build/lib/libpetar.so.$(VERSION)
+TOOLS := build/bin/petar-convert build/bin/petar-describe
+SOURCES := Package.swift $(shell find Sources Include -type f)
+
+# ---- Set-up: only what is missing ------------------------------------------------------------------------------------
+
+PYTHON := .venv/bin/python
+
+.PHONY: setup packages
+setup: packages $(PYTHON)
+
+packages:
+	@scripts/install-packages.sh
+
+$(PYTHON): Tests/python/requirements.txt | packages
+	python3 -m venv --clear .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# ---- Build -----------------------------------------------------------------------------------------------------------
+
+# The Swift runtime is linked in: the library and the tools need no Swift on the machine they run on.
+SWIFT_BUILD := swift build -c release --scratch-path .build/static -Xswiftc -static-stdlib
+
+.PHONY: build
+build: $(LIBRARY) $(TOOLS)
+
+$(LIBRARY): $(SOURCES) | packages
+	$(SWIFT_BUILD) --product petar -Xlinker -soname=$(SONAME) \
+	  -Xlinker --version-script=Sources/Petar/ABI/petar.map
+	@mkdir -p $(@D)
+	strip --strip-unneeded -o $@ .build/static/release/libpetar.so
+	ln -sf $(@F) $(@D)/$(SONAME)
+	ln -sf $(SONAME) $(@D)/libpetar.so
+
+$(TOOLS) &: $(SOURCES) | packages
+	$(SWIFT_BUILD) --product petar-convert
+	$(SWIFT_BUILD) --product petar-describe
+	@mkdir -p build/bin
+	for tool in $(notdir $(TOOLS)); do strip -o build/bin/$$tool .build/static/release/$$tool; touch build/bin/$$tool; done
+
+# ---- Demo ------------------------------------------------------------------------------------------------------------
+
+MAKE_MODELS := Tests/Fixtures/make_models.py
+MODEL_SCRIPTS := $(MAKE_MODELS) $(wildcard Tests/Fixtures/reference/*.py Tests/Fixtures/tokenizer/tiny/*)
+
+build/checkpoints/%/config.json: $(MODEL_SCRIPTS) | $(PYTHON)
+	$(PYTHON) $(MAKE_MODELS) --weights-only --model $* --out build/checkpoints
+	@touch $@
+
+define convert
+@mkdir -p $(@D)
+build/bin/petar-convert $(<D) -o $@ --weights $(1)
+endef
+
+build/models/%-f32.petar: build/checkpoints/%/config.json $(TOOLS)
+	$(call convert,f32)
+
+build/models/%-q8.petar: build/checkpoints/%/config.json $(TOOLS)
+	$(call convert,q8)
+
+.PRECIOUS: build/checkpoints/%/config.json build/models/%-f32.petar build/models/%-q8.petar
+
+build/demo/exam/lesions.nii.gz: Tests/Fixtures/make_phantom.py | $(PYTHON)
+	$(PYTHON) $< $(@D)
+
+.PHONY: demo
+demo: build/models/demo-q8.petar build/demo/exam/lesions.nii.gz
+	@echo
+	@echo "A lesion of a generated phantom, described by a model of RANDOM weights: the text means nothing yet."
+	@echo
+	build/bin/petar-describe --model build/models/demo-q8.petar --pet build/demo/exam/pet.nii.gz \
+	  --ct build/demo/exam/ct.nii.gz --mask build/demo/exam/lesions.nii.gz --label 1 --max-tokens 64
+
+# ---- Tests -----------------------------------------------------------------------------------------------------------
+
+TEST_MODELS := $(foreach name,phi3-two llama-shared small-views demo,\
+  build/models/$(name)-f32.petar build/models/$(name)-q8.petar)
+TEST_ENVIRONMENT := \
+  PETAR_LIBRARY=$(CURDIR)/build/lib/$(SONAME) \
+  PETAR_BIN_DIR=$(CURDIR)/build/bin \
+  PETAR_TEST_MODELS=$(CURDIR)/build/models \
+  PETAR_TEST_MODEL=$(CURDIR)/build/models/phi3-two-f32.petar \
+  PETAR_TEST_EXAM=$(CURDIR)/Tests/Fixtures/models/exam
+C_TESTS := $(patsubst Tests/c/%.c,build/test/%,$(wildcard Tests/c/test_*.c))
+CFLAGS := -std=c11 -O1 -g -Wall -Wextra -Werror -pedantic
+
+.PHONY: test test-swift test-c test-python
+test: setup test-swift test-c test-python lint
+	@echo "make test: all passed"
+
+test-swift: packages
+	swift test -c release
+
+build/test/%: Tests/c/%.c $(wildcard Tests/c/*.h) Include/petar.h $(LIBRARY)
+	@mkdir -p $(@D)
+	gcc $(CFLAGS) -IInclude $< -o $@ -Lbuild/lib -lpetar -Wl,-rpath,$(CURDIR)/build/lib -lpthread
+
+# Finds the library with dlopen, as a plug-in host does.
+build/test/test_signals: Tests/c/test_signals.c Include/petar.h
+	@mkdir -p $(@D)
+	gcc $(CFLAGS) -IInclude $< -o $@ -lpthread
+
+test-c: $(LIBRARY) $(TEST_MODELS) $(C_TESTS)
+	@failed=0; \
+	for test in $(C_TESTS); do $(TEST_ENVIRONMENT) $$test || failed=1; done; \
+	python3 Tests/c/test_exports.py $(LIBRARY) || failed=1; \
+	exit $$failed
+
+test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(PYTHON)
+	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python $(PYTHON) -m pytest -q Tests/python
+
+# ---- Fuzzing ---------------------------------------------------------------------------------------------------------
+
+# A target is compiled as a file of the module Petar, so that it reaches what the module does not export.
+FUZZ_TARGETS := $(patsubst Tests/Fuzz/%.swift,%,$(wildcard Tests/Fuzz/*.swift))
+KERNEL_OBJECTS := $(patsubst Sources/CKernels/%.c,build/fuzz/%.o,$(wildcard Sources/CKernels/*.c))
+
+build/fuzz/%.o: Sources/CKernels/%.c $(wildcard Sources/CKernels/*.inc Sources/CKernels/*.h Sources/CKernels/include/*.h)
+	@mkdir -p $(@D)
+	clang -O2 -g -std=c11 -ffp-contract=off -fsanitize=address -ISources/CKernels/include -c $< -o $@
+
+.SECONDARY: $(KERNEL_OBJECTS)
+
+build/fuzz/%: Tests/Fuzz/%.swift $(filter %.swift,$(SOURCES)) $(KERNEL_OBJECTS) | packages
+	swiftc -O -g -swift-version 6 -parse-as-library -package-name petar -module-name Petar \
+	  -sanitize=fuzzer,address -ISources/CPetar/include -ISources/CKernels/include -ISources/CZlib -ISources/CZstd \
+	  $< $(shell find Sources/Petar -name '*.swift') $(KERNEL_OBJECTS) -lz -lzstd -o $@
+
+# A crash leaves its input in build/fuzz/<target>-crash-*. What is found new is kept between runs.
+.PHONY: fuzz
+fuzz: $(addprefix build/fuzz/,$(FUZZ_TARGETS))
+	@for target in $(FUZZ_TARGETS); do \
+	  echo "$$target: $(FUZZ_SECONDS) s"; \
+	  mkdir -p build/fuzz/corpus/$$target; \
+	  seeds=Tests/Fuzz/Seeds/$$target; \
+	  SWIFT_BACKTRACE=enable=no build/fuzz/$$target build/fuzz/corpus/$$target $$([ -d $$seeds ] && echo $$seeds) \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -print_funcs=0 -verbosity=0 \
+	    -artifact_prefix=build/fuzz/$$target-; \
+	done
+
+# ---- Style -----------------------------------------------------------------------------------------------------------
+
+SWIFT_FILES := Package.swift Sources Tests
+PYTHON_FILES := Bindings/python Tests
+RUFF = $(PYTHON) -m ruff
+RUFF_CONFIG := --config Bindings/python/pyproject.toml
+
+.PHONY: format lint
+format: $(PYTHON)
+	swift format -i --recursive $(SWIFT_FILES)
+	$(RUFF) format $(RUFF_CONFIG) $(PYTHON_FILES)
+
+lint: $(PYTHON)
+	swift format lint --strict --recursive $(SWIFT_FILES)
+	$(RUFF) format --check $(RUFF_CONFIG) $(PYTHON_FILES)
+	$(RUFF) check $(RUFF_CONFIG) $(PYTHON_FILES)
+	MYPYPATH=Bindings/python $(PYTHON) -m mypy --config-file Bindings/python/pyproject.toml \
+	  Bindings/python/petar Tests/python Tests/c
+
+# ---- Install ---------------------------------------------------------------------------------------------------------
+
+INSTALLED := $(DESTDIR)$(PREFIX)
+
+.PHONY: install install-files
+install: build install-files
+
+install-files:
+	install -d $(INSTALLED)/include $(INSTALLED)/bin $(INSTALLED)/lib/pkgconfig $(INSTALLED)/lib/cmake/petar
+	install -m 644 Include/petar.h $(INSTALLED)/include
+	install -m 755 $(TOOLS) $(INSTALLED)/bin
+	install -m 755 $(LIBRARY) $(INSTALLED)/lib
+	ln -sf $(notdir $(LIBRARY)) $(INSTALLED)/lib/$(SONAME)
+	ln -sf $(SONAME) $(INSTALLED)/lib/libpetar.so
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' Bindings/c/petar.pc.in > $(INSTALLED)/lib/pkgconfig/petar.pc
+	install -m 644 Bindings/c/petar-config.cmake $(INSTALLED)/lib/cmake/petar
+	sed 's|@VERSION@|$(VERSION)|' Bindings/c/petar-config-version.cmake.in \
+	  > $(INSTALLED)/lib/cmake/petar/petar-config-version.cmake
+
+.PHONY: clean
+clean:
+	rm -rf build .build

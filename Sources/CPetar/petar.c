@@ -1,1 +1,0 @@
-// The contract is Include/petar.h; this target only maps it for Swift.

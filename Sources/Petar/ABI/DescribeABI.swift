@@ -1,0 +1,172 @@
+import CPetar
+
+@c @implementation
+public func petar_exam_init(_ exam: UnsafeMutablePointer<petar_exam>?, _ structSize: Int) {
+  initialize(exam, structSize, petar_exam())
+}
+
+@c @implementation
+public func petar_describe_params_init(_ params: UnsafeMutablePointer<petar_describe_params>?, _ structSize: Int) {
+  initialize(params, structSize, describeDefaults)
+}
+
+private var describeDefaults: petar_describe_params {
+  var params = petar_describe_params()
+  params.top_p = 1
+  return params
+}
+
+@c @implementation
+public func petar_describe(
+  _ session: OpaquePointer?, _ exam: UnsafePointer<petar_exam>?, _ params: UnsafePointer<petar_describe_params>?,
+  _ finding: UnsafeMutablePointer<OpaquePointer?>?
+) -> petar_status {
+  status {
+    let finding = try require(finding, "finding")
+    finding.pointee = nil
+    let handle = try object(session, as: SessionHandle.self, "session")
+    let exam = try readExam(exam)
+    let params = try params.map { try read($0, over: describeDefaults, "params") } ?? describeDefaults
+
+    var request = DescribeRequest()
+    request.question = try params.question.map { try text($0, "params->question") }
+    request.maxTokens = Int(params.max_tokens)
+    request.temperature = params.temperature
+    request.topP = params.top_p
+    request.seed = params.seed
+    var observer = DescribeObserver()
+    if let onToken = params.on_token {
+      observer.onToken = { text, token in
+        text.withCString { onToken(params.user_data, $0, text.utf8.count, token ?? -1) }
+      }
+    }
+    if let onProgress = params.on_progress {
+      observer.onProgress = { stage, fraction in
+        stage.withUTF8Buffer { utf8 in
+          utf8.withMemoryRebound(to: CChar.self) { onProgress(params.user_data, $0.baseAddress, fraction) }
+        }
+      }
+    }
+    let written = try handle.session.describe(exam, request, observer: observer)
+    handle.warn(written.warnings)
+    finding.pointee = hand(Handle(written))
+  }
+}
+
+@c @implementation
+public func petar_finding_free(_ finding: OpaquePointer?) { release(finding, as: Handle<Finding>.self) }
+
+@c @implementation
+public func petar_finding_text(
+  _ finding: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ size: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status { try handOut(try object(finding, as: Handle<Finding>.self, "finding").value.text, buffer, size) }
+}
+
+@c @implementation
+public func petar_finding_tokens(
+  _ finding: OpaquePointer?, _ ids: UnsafeMutablePointer<Int32>?, _ count: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status { try handOut(try object(finding, as: Handle<Finding>.self, "finding").value.tokens, ids, count) }
+}
+
+@c @implementation
+public func petar_finding_json(
+  _ finding: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ size: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status { try handOut(try object(finding, as: Handle<Finding>.self, "finding").value.json.text, buffer, size) }
+}
+
+// ---- Step by step ---------------------------------------------------------------------------------------------
+
+@c @implementation
+public func petar_prepare(
+  _ session: OpaquePointer?, _ exam: UnsafePointer<petar_exam>?, _ views: UnsafeMutablePointer<OpaquePointer?>?
+) -> petar_status {
+  status {
+    let views = try require(views, "views")
+    views.pointee = nil
+    let handle = try object(session, as: SessionHandle.self, "session")
+    let prepared = try handle.session.prepare(try readExam(exam))
+    handle.warn(prepared.warnings)
+    views.pointee = hand(Handle(prepared))
+  }
+}
+
+@c @implementation
+public func petar_views_free(_ views: OpaquePointer?) { release(views, as: Handle<Views>.self) }
+
+@c @implementation
+public func petar_views_array(
+  _ views: OpaquePointer?, _ which: Int32, _ buffer: UnsafeMutablePointer<Float>?,
+  _ count: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status {
+    let views = try object(views, as: Handle<Views>.self, "views").value
+    guard views.arrays.indices.contains(Int(which)) else {
+      throw invalid("which is \(which), not one of petar_view_array")
+    }
+    try handOut(UnsafeBufferPointer(views.arrays[Int(which)].elements), buffer, count)
+  }
+}
+
+@c @implementation
+public func petar_views_geometry(
+  _ views: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ size: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status { try handOut(try object(views, as: Handle<Views>.self, "views").value.geometry.text, buffer, size) }
+}
+
+@c @implementation
+public func petar_encode(
+  _ session: OpaquePointer?, _ views: OpaquePointer?, _ tokens: UnsafeMutablePointer<Float>?,
+  _ count: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status {
+    let session = try object(session, as: SessionHandle.self, "session").session
+    let views = try object(views, as: Handle<Views>.self, "views").value
+    let needed = session.model.description.visionTokens * session.model.description.decoder.width
+    guard try fits(needed, tokens, count) else { return }
+    guard views.arrays[0].count == session.model.description.views.extent.count else {
+      throw invalid("the views were prepared for another model: their shape differs from this model's")
+    }
+    try handOut(UnsafeBufferPointer(try session.encode(views).elements), tokens, count)
+  }
+}
+
+@c @implementation
+public func petar_logits(
+  _ session: OpaquePointer?, _ vision: UnsafePointer<Float>?, _ visionCount: Int, _ ids: UnsafePointer<Int32>?,
+  _ idCount: Int, _ last: Int, _ logits: UnsafeMutablePointer<Float>?, _ count: UnsafeMutablePointer<Int>?
+) -> petar_status {
+  status {
+    let session = try object(session, as: SessionHandle.self, "session").session
+    let ids = try array(ids, idCount, "ids")
+    guard !ids.isEmpty, last >= 1, last <= ids.count else {
+      throw invalid("last is \(last), ids hold \(ids.count); ask for the logits of 1 to \(ids.count) positions")
+    }
+    guard visionCount >= 0, visionCount == 0 || vision != nil, visionCount <= 1 << 32 else {
+      throw invalid("vision_count is \(UInt(bitPattern: visionCount)) and vision is \(vision == nil ? "" : "not ")NULL")
+    }
+    guard let needed = product(last, session.model.description.decoder.vocabulary),
+      try fits(needed, logits, count), let logits
+    else { return }
+    try session.logits(
+      vision: visionCount == 0 ? nil : UnsafeBufferPointer(start: vision, count: visionCount), ids: ids, last: last,
+      into: logits)
+  }
+}
+
+private func readExam(_ pointer: UnsafePointer<petar_exam>?) throws -> Exam {
+  let exam = try read(try require(pointer, "exam"), over: petar_exam(), "exam")
+  func volume(_ pointer: OpaquePointer?, _ name: StaticString) throws -> Volume {
+    try object(pointer, as: Handle<Volume>.self, name).value
+  }
+  guard exam.label >= 0 else { throw invalid("exam->label is \(exam.label); give a label or 0 for all") }
+  guard let ctOutside = Exam.CTOutside(rawValue: exam.ct_outside) else {
+    throw invalid("exam->ct_outside is \(exam.ct_outside), not one of petar_ct_outside")
+  }
+  return Exam(
+    pet: try volume(exam.pet, "exam->pet"), ct: try volume(exam.ct, "exam->ct"),
+    mask: try volume(exam.mask, "exam->mask"), label: exam.label, ctOutside: ctOutside)
+}

@@ -1,0 +1,188 @@
+/// From the six arrays to the decoder's image tokens (paper, section "Method"; upstream notes, section 2):
+///
+///     X = T(embed(PET) + embed_mask(mask)) | T'(embed(CT))      for the global and for the focal view
+///     tokens = projector(pool(X_global + X_focal))
+package struct VisionEncoder {
+  let model: ModelDescription
+  let weights: VisionWeights
+  let compute: Compute
+  let scratch: Scratch
+  /// Called between layers; throws to stop (cancellation).
+  let checkpoint: () throws -> Void
+
+  /// - Parameter views: PET, mask and CT of the global and of the focal view, each of the view's extent.
+  /// - Returns: `visionTokens` x decoder width.
+  package func encode(_ views: Views, progress: (Double) -> Void) throws -> Buffer<Float> {
+    let (tokens, width) = (model.tokenGrid.count, model.vision.width)
+    let features = try Buffer<Float>(count: tokens * 2 * width)
+    let passes = 4.0 * Double(model.vision.layers)
+    var done = 0.0
+    let step = {
+      done += 1
+      progress(done / passes)
+      try checkpoint()
+    }
+    let workspace = try Workspace(model)
+    // PET, mask and CT of the global view, then of the focal one.
+    for view in [views.arrays[..<3], views.arrays[3...]] {
+      let view = Array(view)
+      try run(weights.pet, view[0].base, mask: view[1].base, into: workspace, step)
+      add(workspace, to: features, column: 0, skip: weights.pet.classToken == nil ? 0 : 1)
+      try run(weights.ct, view[2].base, mask: nil, into: workspace, step)
+      add(workspace, to: features, column: width, skip: weights.ct.classToken == nil ? 0 : 1)
+    }
+    return try project(try pool(features))
+  }
+
+  /// Activations of one pass, reused by the four.
+  private final class Workspace {
+    let hidden, normed, qkv, attended, mlp, patches: Buffer<Float>
+    let keysValues: KeyValues
+
+    init(_ model: ModelDescription) throws {
+      let (rows, width) = (model.tokenGrid.count + 1, model.vision.width)
+      hidden = try Buffer(count: rows * width)
+      normed = try Buffer(count: rows * width)
+      qkv = try Buffer(count: rows * 3 * width)
+      attended = try Buffer(count: rows * width)
+      mlp = try Buffer(count: rows * model.vision.mlpWidth)
+      patches = try Buffer(count: model.tokenGrid.count * model.vision.patch.count)
+      keysValues = try KeyValues(heads: model.visionHeads, headWidth: model.vision.headWidth, capacity: rows)
+    }
+  }
+
+  /// One tower on one image; leaves the normalized tokens (class token first, if any) in `workspace.normed`.
+  private func run(
+    _ tower: VisionTower, _ image: UnsafePointer<Float>, mask: UnsafePointer<Float>?, into workspace: Workspace,
+    _ step: () throws -> Void
+  ) throws {
+    let (tokens, width) = (model.tokenGrid.count, model.vision.width)
+    let (hidden, normed) = (workspace.hidden.base, workspace.normed.base)
+    let first = tower.classToken == nil ? 0 : 1
+    let rows = tokens + first
+
+    if let classToken = tower.classToken { hidden.update(from: classToken.base, count: width) }
+    let embedded = hidden + first * width
+    try embed(image, tower.patch, workspace, into: embedded, .store)
+    compute.add(embedded, tower.position.base, rows: tokens, width: width)
+    if let mask {
+      try embed(mask, weights.maskPatch, workspace, into: embedded, .add)
+      compute.add(embedded, weights.maskPosition.base, rows: tokens, width: width)
+    }
+
+    for block in tower.blocks {
+      compute.layerNorm(
+        hidden, rows: rows, width: width, weight: block.norm1.weight.base, bias: block.norm1.bias.base,
+        epsilon: model.vision.normEpsilon, into: normed)
+      try compute.linear(
+        normed, rows: rows, block.qkv.weight, bias: block.qkv.bias?.base, into: workspace.qkv.base, .store,
+        scratch: scratch)
+      try attend(rows, workspace)
+      try compute.linear(
+        workspace.attended.base, rows: rows, block.out.weight, bias: block.out.bias?.base, into: hidden, .add,
+        scratch: scratch)
+      compute.layerNorm(
+        hidden, rows: rows, width: width, weight: block.norm2.weight.base, bias: block.norm2.bias.base,
+        epsilon: model.vision.normEpsilon, into: normed)
+      try compute.linear(
+        normed, rows: rows, block.mlpIn.weight, bias: block.mlpIn.bias?.base, into: workspace.mlp.base, .gelu,
+        scratch: scratch)
+      try compute.linear(
+        workspace.mlp.base, rows: rows, block.mlpOut.weight, bias: block.mlpOut.bias?.base, into: hidden, .add,
+        scratch: scratch)
+      try step()
+    }
+    compute.layerNorm(
+      hidden, rows: rows, width: width, weight: tower.norm.weight.base, bias: tower.norm.bias.base,
+      epsilon: model.vision.normEpsilon, into: normed)
+  }
+
+  private func attend(_ rows: Int, _ workspace: Workspace) throws {
+    let (width, headWidth) = (model.vision.width, model.vision.headWidth)
+    let qkv = workspace.qkv.base
+    workspace.keysValues.truncate(to: 0)
+    try workspace.keysValues.append(
+      keys: qkv + width, keyStride: 3 * width, values: qkv + 2 * width, valueStride: 3 * width, rows: rows,
+      pool: compute.pool)
+    try compute.attend(
+      queries: qkv, stride: 3 * width, rows: rows, heads: model.visionHeads, workspace.keysValues, mask: .full,
+      scale: 1 / Float(headWidth).squareRoot(), into: workspace.attended.base, stride: width, scratch: scratch)
+  }
+
+  /// "Perceptron" patch embedding: the voxels of each patch, (pz, py, px), through one linear layer. Tokens run
+  /// (z, y, x).
+  private func embed(
+    _ image: UnsafePointer<Float>, _ layer: Linear, _ workspace: Workspace, into out: UnsafeMutablePointer<Float>,
+    _ epilogue: Epilogue
+  ) throws {
+    let (grid, patch, view) = (model.tokenGrid, model.vision.patch, model.views.extent)
+    let patches = workspace.patches.base
+    compute.pool.run(grid.depth) { tokenZ in
+      var row = patches + tokenZ * grid.height * grid.width * patch.count
+      for tokenY in 0..<grid.height {
+        for tokenX in 0..<grid.width {
+          for z in 0..<patch.depth {
+            for y in 0..<patch.height {
+              let line =
+                ((tokenZ * patch.depth + z) * view.height + tokenY * patch.height + y) * view.width
+                + tokenX * patch.width
+              row.update(from: image + line, count: patch.width)
+              row += patch.width
+            }
+          }
+        }
+      }
+    }
+    try compute.linear(
+      patches, rows: grid.count, layer.weight, bias: layer.bias?.base, into: out, epilogue, scratch: scratch)
+  }
+
+  /// Adds a pass's tokens, the class token left out, to columns `column...` of the features.
+  private func add(_ workspace: Workspace, to features: Buffer<Float>, column: Int, skip: Int) {
+    let width = model.vision.width
+    for token in 0..<model.tokenGrid.count {
+      compute.add(
+        features.base + token * 2 * width + column, workspace.normed.base + (token + skip) * width, rows: 1, width: width)
+    }
+  }
+
+  /// Mean over windows of the token grid; what does not fill a window is dropped (torch `AvgPool3d`).
+  private func pool(_ features: Buffer<Float>) throws -> Buffer<Float> {
+    let (grid, window, pooled) = (model.tokenGrid, model.vision.pool, model.pooledGrid)
+    let width = 2 * model.vision.width
+    let out = try Buffer<Float>(count: pooled.count * width)
+    for z in 0..<pooled.depth {
+      for y in 0..<pooled.height {
+        for x in 0..<pooled.width {
+          let target = out.base + ((z * pooled.height + y) * pooled.width + x) * width
+          for dz in 0..<window.depth {
+            for dy in 0..<window.height {
+              for dx in 0..<window.width {
+                let token =
+                  ((z * window.depth + dz) * grid.height + y * window.height + dy) * grid.width + x * window.width + dx
+                compute.add(target, features.base + token * width, rows: 1, width: width)
+              }
+            }
+          }
+          let count = Float(window.count)
+          for column in 0..<width { target[column] /= count }
+        }
+      }
+    }
+    return out
+  }
+
+  private func project(_ pooled: Buffer<Float>) throws -> Buffer<Float> {
+    let rows = model.visionTokens
+    var current = pooled
+    for (index, layer) in weights.projector.enumerated() {
+      let next = try Buffer<Float>(count: rows * layer.weight.rows)
+      let last = index == weights.projector.count - 1
+      try compute.linear(
+        current.base, rows: rows, layer.weight, bias: layer.bias?.base, into: next.base,
+        model.projector.kind == .mlp && !last ? .gelu : .store, scratch: scratch)
+      current = next
+    }
+    return current
+  }
+}

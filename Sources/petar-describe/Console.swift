@@ -1,0 +1,53 @@
+import CPetar
+import Glibc
+
+/// Standard output and error, unbuffered, so that a streamed finding appears as it is written.
+enum Console {
+  static func out(_ text: String) { write(text, to: STDOUT_FILENO) }
+  static func error(_ text: String) { write(text, to: STDERR_FILENO) }
+
+  static let errorIsTerminal = isatty(STDERR_FILENO) == 1
+  static let outIsTerminal = isatty(STDOUT_FILENO) == 1
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var text = text
+    text.withUTF8 { utf8 in
+      var rest = UnsafeRawBufferPointer(utf8)
+      while !rest.isEmpty {
+        let written = Glibc.write(descriptor, rest.baseAddress, rest.count)
+        if written < 0 && errno == EINTR { continue }
+        guard written > 0 else { return }
+        rest = UnsafeRawBufferPointer(rebasing: rest[written...])
+      }
+    }
+  }
+}
+
+/// A line on the terminal that shows how far the work is; nothing where nobody looks.
+final class ProgressLine {
+  private var shown = ""
+
+  func show(_ stage: String, _ fraction: Double) {
+    guard Console.errorIsTerminal else { return }
+    // The finding itself is the progress of decoding when it is streamed to the same terminal.
+    if stage == "decode" && Console.outIsTerminal { return clear() }
+    let filled = Int(fraction * 30)
+    let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
+    let line = "\r\(stage.padded(to: 8))[\(bar)] \(Int(fraction * 100)) %\u{1B}[K"
+    if line != shown {
+      Console.error(line)
+      shown = line
+    }
+  }
+
+  func clear() {
+    if !shown.isEmpty { Console.error("\r\u{1B}[K") }
+    shown = ""
+  }
+}
+
+extension String {
+  fileprivate func padded(to width: Int) -> String {
+    count < width ? self + String(repeating: " ", count: width - count) : self
+  }
+}

@@ -1,0 +1,205 @@
+import CPetar
+import Glibc
+
+/// An opened model, session and exam: describes its lesions, through petar.h as any host does.
+final class Describer {
+  private let arguments: Arguments
+  private let model, session, pet, ct, mask: OpaquePointer
+  private let progress = ProgressLine()
+  /// Whether text is streamed to standard output as it is written.
+  private let streams: Bool
+
+  init(_ arguments: Arguments) throws {
+    self.arguments = arguments
+    streams = !arguments.json && !arguments.eachLabel
+    model = try Self.openModel(arguments)
+    session = try Self.openSession(arguments, model)
+    pet = try Self.readVolume(arguments.pet, arguments.petUnit, arguments.suvFactor)
+    ct = try Self.readVolume(arguments.ct, PETAR_UNIT_HU)
+    mask = try Self.readVolume(arguments.mask, PETAR_UNIT_LABEL)
+    Self.cancelOnInterrupt(session)
+  }
+
+  deinit {
+    for volume in [pet, ct, mask] { petar_volume_free(volume) }
+    petar_session_free(session)
+    petar_model_free(model)
+  }
+
+  /// One lesion: streamed text, or its JSON object.
+  func describe() throws {
+    if let folder = arguments.dump { try dump(to: folder) }
+    let finding = try describe(label: arguments.label)
+    defer { petar_finding_free(finding) }
+    progress.clear()
+    Console.out(streams ? "\n" : try string { petar_finding_json(finding, $0, $1) } + "\n")
+  }
+
+  /// Every label, a JSON object a line. A lesion that fails has a line too and does not stop the others.
+  func describeEachLabel() throws {
+    let labels = try array(of: Int32(0)) { petar_volume_labels(mask, $0, $1) }
+    guard !labels.isEmpty else {
+      throw Failure(exitStatus: Int32(PETAR_ERROR_EMPTY_MASK.rawValue), message: "\(arguments.mask): the mask is empty")
+    }
+    var first: Failure?
+    for label in labels {
+      do {
+        let finding = try describe(label: label)
+        defer { petar_finding_free(finding) }
+        progress.clear()
+        let json = try string { petar_finding_json(finding, $0, $1) }
+        Console.out("{\"label\": \(label), " + json.dropFirst() + "\n")
+      } catch let failure as Failure where failure.exitStatus != PETAR_CANCELLED.rawValue {
+        progress.clear()
+        Console.out("{\"label\": \(label), \"error\": \(failure.json)}\n")
+        Console.error("petar-describe: label \(label): \(failure.message)\n")
+        first = first ?? failure
+      }
+    }
+    if let first {
+      throw Failure(exitStatus: first.exitStatus, message: "not every lesion could be described (see above)")
+    }
+  }
+
+  private func describe(label: Int32) throws -> OpaquePointer {
+    var params = petar_describe_params()
+    petar_describe_params_init(&params, MemoryLayout<petar_describe_params>.stride)
+    params.max_tokens = arguments.maxTokens
+    params.temperature = arguments.temperature
+    params.top_p = arguments.topP
+    params.seed = arguments.seed
+    params.user_data = Unmanaged.passUnretained(self).toOpaque()
+    params.on_progress = { describer, stage, fraction in
+      guard let describer, let stage else { return }
+      Unmanaged<Describer>.fromOpaque(describer).takeUnretainedValue().progress
+        .show(String(cString: stage), fraction)
+    }
+    if streams {
+      params.on_token = { describer, text, _, _ in
+        guard let describer, let text else { return }
+        Unmanaged<Describer>.fromOpaque(describer).takeUnretainedValue().progress.clear()
+        Console.out(String(cString: text))
+      }
+    }
+    var finding: OpaquePointer?
+    var exam = exam(label: label)
+    let status = withOptionalCString(arguments.question) { question in
+      params.question = question
+      return petar_describe(session, &exam, &params, &finding)
+    }
+    guard status == PETAR_OK, let finding else {
+      progress.clear()
+      throw Failure(status)
+    }
+    return finding
+  }
+
+  private func exam(label: Int32) -> petar_exam {
+    var exam = petar_exam()
+    petar_exam_init(&exam, MemoryLayout<petar_exam>.stride)
+    exam.pet = pet
+    exam.ct = ct
+    exam.mask = mask
+    exam.label = label
+    exam.ct_outside = Int32(arguments.ctOutside.rawValue)
+    return exam
+  }
+
+  /// The six arrays, the vision tokens and the logits of the first generated token, for whoever wants to look.
+  private func dump(to folder: String) throws {
+    guard mkdir(folder, 0o777) == 0 || errno == EEXIST else {
+      throw Failure(exitStatus: 40, message: "\(folder): cannot be made: \(String(cString: strerror(errno)))")
+    }
+    var info = petar_model_info()
+    info.struct_size = MemoryLayout<petar_model_info>.stride
+    try check(petar_model_get_info(model, &info))
+    var exam = exam(label: arguments.label)
+    var views: OpaquePointer?
+    try check(petar_prepare(session, &exam, &views))
+    defer { petar_views_free(views) }
+    let shape = [info.view_shape.0, info.view_shape.1, info.view_shape.2].map { Int($0) }
+    for (index, name) in ["pet", "mask", "ct", "pet_focal", "mask_focal", "ct_focal"].enumerated() {
+      let values = try array(of: Float(0)) { petar_views_array(views, Int32(index), $0, $1) }
+      try NumpyFile.write(values, shape: shape, to: "\(folder)/\(name).npy")
+    }
+    let vision = try array(of: Float(0)) { petar_encode(session, views, $0, $1) }
+    try NumpyFile.write(
+      vision, shape: [Int(info.vision_tokens), Int(info.hidden_size)], to: "\(folder)/vision.npy")
+    let prompt = try withOptionalCString(arguments.question) { question in
+      try array(of: Int32(0)) { petar_model_prompt(model, question, $0, $1) }
+    }
+    let logits = try array(of: Float(0)) {
+      petar_logits(session, vision, vision.count, prompt, prompt.count, 1, $0, $1)
+    }
+    try NumpyFile.write(logits, shape: [logits.count], to: "\(folder)/logits.npy")
+  }
+
+  private static func openModel(_ arguments: Arguments) throws -> OpaquePointer {
+    var params = petar_model_params()
+    petar_model_params_init(&params, MemoryLayout<petar_model_params>.stride)
+    params.verify = arguments.verify ? 1 : 0
+    var model: OpaquePointer?
+    let status = withOptionalCString(arguments.isa) { isa in
+      params.isa = isa
+      return petar_model_open(arguments.model, &params, &model)
+    }
+    guard status == PETAR_OK, let model else { throw Failure(status) }
+    return model
+  }
+
+  private static func openSession(_ arguments: Arguments, _ model: OpaquePointer) throws -> OpaquePointer {
+    var params = petar_session_params()
+    petar_session_params_init(&params, MemoryLayout<petar_session_params>.stride)
+    params.threads = arguments.threads
+    params.log = { _, _, message in
+      if let message { Console.error("petar-describe: warning: \(String(cString: message))\n") }
+    }
+    var session: OpaquePointer?
+    let status = petar_session_create(model, &params, &session)
+    guard status == PETAR_OK, let session else { throw Failure(status) }
+    return session
+  }
+
+  private static func readVolume(_ path: String, _ unit: petar_unit, _ suvFactor: Double = 0) throws -> OpaquePointer {
+    var volume: OpaquePointer?
+    let status = petar_volume_read(path, Int32(unit.rawValue), suvFactor, &volume)
+    guard status == PETAR_OK, let volume else { throw Failure(status) }
+    return volume
+  }
+
+  /// Control-C ends the work in order: a thread waits for it and cancels the session.
+  private static func cancelOnInterrupt(_ session: OpaquePointer) {
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    sigaddset(&signals, SIGINT)
+    pthread_sigmask(SIG_BLOCK, &signals, nil)
+    var thread = pthread_t()
+    pthread_create(
+      &thread, nil,
+      { session in
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGINT)
+        var signal: Int32 = 0
+        while sigwait(&signals, &signal) == 0 { petar_session_cancel(session.map { OpaquePointer($0) }) }
+        return nil
+      }, UnsafeMutableRawPointer(session))
+    pthread_detach(thread)
+  }
+}
+
+extension Failure {
+  fileprivate var json: String {
+    let quoted = message.unicodeScalars.map { scalar in
+      scalar == "\"" || scalar == "\\" ? "\\\(scalar)" : scalar.value < 0x20 ? " " : String(scalar)
+    }.joined()
+    return "{\"status\": \(exitStatus), \"message\": \"\(quoted)\"}"
+  }
+}
+
+private func withOptionalCString<Result>(
+  _ text: String?, _ body: (UnsafePointer<CChar>?) throws -> Result
+) rethrows -> Result {
+  guard let text else { return try body(nil) }
+  return try text.withCString(body)
+}

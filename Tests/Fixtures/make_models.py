@@ -1,0 +1,153 @@
+"""Make the small test models and what the reference network says of an exam with them.
+
+    python make_models.py --weights-only [--model NAME] --out DIR     numpy alone: writes DIR/NAME/ checkpoints
+    python make_models.py                                             torch, transformers, monai, einops, nilearn,
+                                                                      nibabel, sentencepiece, safetensors:
+                                                                      writes models/ next to this script
+
+models/exam/          the coarse phantom of make_phantom.py: pet, ct, lesions .nii.gz
+models/NAME.npz       label (of the lesion), question, prompt (ids), vision (tokens, hidden), logits (for the first
+                      generated token), tokens (48 greedy ids), text, teacher_logits_gap (smallest gap between the
+                      best and the second logit over the 48 steps, relative to the best), all in f32 PyTorch
+
+The checkpoints are not committed: --weights-only makes the same bytes anywhere. "demo" has no reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from reference.checkpoint import BEGIN_OF_TEXT, IMAGE_TOKEN, ModelSpec, write_checkpoint
+
+HERE = Path(__file__).resolve().parent
+TOKENIZER = HERE / "tokenizer" / "tiny"
+FIXTURES = HERE / "models"
+QUESTION = "Please describe the region highlighted in the PET image."
+GREEDY_TOKENS = 48
+
+MODELS = {
+    # As released: two towers, Phi-3.
+    "phi3-two": ModelSpec(seed=1, family="phi3"),
+    # As in the paper: one tower. A Llama decoder with grouped-query attention, tied embeddings, bf16 in two shards.
+    "llama-shared": ModelSpec(
+        seed=1,
+        family="llama",
+        vision_width=64,
+        vision_mlp=128,
+        qkv_bias=True,
+        shared_tower=True,
+        hidden=64,
+        kv_heads=2,
+        ffn=144,
+        vocabulary=1024,
+        rope_theta=500000.0,
+        tied=True,
+        dtype="BF16",
+        shards=2,
+    ),
+    # Other views, another patch, the linear projector, a sliding window shorter than the prompt.
+    "small-views": ModelSpec(
+        seed=1,
+        family="phi3",
+        image=(16, 128, 128),
+        patch=(4, 16, 8),
+        projector="linear",
+        hidden=64,
+        layers=2,
+        vocabulary=1006,
+        sliding_window=48,
+        dtype="F16",
+    ),
+    # For `make demo`: the released shape in small.
+    "demo": ModelSpec(
+        seed=1,
+        family="phi3",
+        vision_layers=4,
+        vision_mlp=512,
+        hidden=128,
+        layers=4,
+        ffn=352,
+        dtype="BF16",
+        extra={"petar_random_weights": True},
+    ),
+}
+LABELS = {"phi3-two": 1, "llama-shared": 3, "small-views": 2}
+
+
+def write_weights(folder: Path, names: list[str]) -> None:
+    for name in names:
+        write_checkpoint(MODELS[name], folder / name, TOKENIZER)
+
+
+def prompt_ids(question: str, vision_tokens: int) -> list[int]:
+    """The slow tokenizer's ids: what follows a special token starts with a space of its own."""
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(TOKENIZER / "tokenizer.model"))
+    return [BEGIN_OF_TEXT, *[IMAGE_TOKEN] * vision_tokens, *pieces.encode(question)]
+
+
+def text_of(ids: list[int]) -> str:
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(TOKENIZER / "tokenizer.model"))
+    return pieces.decode(ids)
+
+
+def reference(checkpoint: Path, name: str, exam: Path, seed: int | None = None) -> dict[str, np.ndarray]:
+    from reference.petar import Petar
+    from reference.preprocessing import six_arrays
+
+    spec = MODELS[name]
+    model = Petar(checkpoint)
+    vision = model.encode(six_arrays(exam, LABELS[name], list(spec.image)))
+    prompt = prompt_ids(QUESTION, spec.vision_tokens)
+    tokens, rows = model.greedy(prompt, vision, IMAGE_TOKEN, GREEDY_TOKENS)
+    best = rows.topk(2).values
+    return {
+        "label": np.int32(LABELS[name]),
+        "question": np.array(QUESTION),
+        "prompt": np.array(prompt, np.int32),
+        "vision": vision.numpy(),
+        "logits": rows[0].numpy(),
+        "tokens": np.array(tokens, np.int32),
+        "text": np.array(text_of(tokens)),
+        "gap": np.float32(((best[:, 0] - best[:, 1]) / best[:, 0].abs()).min()),
+    }
+
+
+def write_references() -> None:
+    import torch
+    from make_phantom import write_exam
+
+    torch.set_num_threads(2)
+    exam = FIXTURES / "exam"
+    write_exam(exam, coarse=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write_weights(Path(folder), list(LABELS))
+        for name in LABELS:
+            made = reference(Path(folder) / name, name, exam)
+            np.savez_compressed(FIXTURES / f"{name}.npz", **made)
+            print(f"{name}: gap {made['gap']:.2e}, {len(set(made['tokens'].tolist()))} different tokens")
+            print(f"  {made['text']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights-only", action="store_true")
+    parser.add_argument("--model", choices=list(MODELS), action="append", help="default: all; may be repeated")
+    parser.add_argument("--out", type=Path, help="where --weights-only puts the checkpoint folders")
+    arguments = parser.parse_args()
+    if not arguments.weights_only:
+        write_references()
+    elif arguments.out is None:
+        parser.error("--weights-only needs --out")
+    else:
+        write_weights(arguments.out, arguments.model or list(MODELS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The independent reference: what the library's results are compared with. Nothing here ships."""

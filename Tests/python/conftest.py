@@ -1,0 +1,65 @@
+"""Where the tests find what `make test` has built; each path is an environment variable the Makefile sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import petar
+import pytest
+
+
+def _built(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value or not Path(value).exists():
+        pytest.fail(f"{variable} does not name an existing path; run `make test`")
+    return Path(value)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Paths of a PET/CT exam with a label map of lesions."""
+
+    pet: Path
+    ct: Path
+    lesions: Path
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def library_path() -> Path:
+    return _built("PETAR_LIBRARY")
+
+
+@pytest.fixture(scope="session")
+def bin_dir() -> Path:
+    return _built("PETAR_BIN_DIR")
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """A folder of <name>-<weights>.petar, one for each checkpoint that Tests/Fixtures/make_models.py describes."""
+    return _built("PETAR_TEST_MODELS")
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    return _built("PETAR_TEST_MODEL")
+
+
+@pytest.fixture(scope="session")
+def model(model_path: Path) -> Iterator[petar.Model]:
+    with petar.Model(model_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def exam() -> Exam:
+    folder = _built("PETAR_TEST_EXAM")
+    return Exam(folder / "pet.nii.gz", folder / "ct.nii.gz", folder / "lesions.nii.gz")

@@ -1,0 +1,178 @@
+"""petar-describe and the C example: the same text as Python's for the same exam, and honest exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import petar
+import pytest
+from conftest import Exam
+
+TOKENS = 12
+
+
+@pytest.fixture(scope="module")
+def describe(bin_dir: Path, model_path: Path, exam: Exam) -> Any:
+    def run(*arguments: object, **changed: Path) -> subprocess.CompletedProcess[str]:
+        paths = {"model": model_path, "pet": exam.pet, "ct": exam.ct, "mask": exam.lesions, **changed}
+        command = [str(bin_dir / "petar-describe")]
+        for name, path in paths.items():
+            command += [f"--{name}", str(path)]
+        return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finding(model: petar.Model, exam: Exam) -> petar.Finding:
+    return model.describe(exam.pet, exam.ct, exam.lesions, label=1, max_tokens=TOKENS)
+
+
+def test_text_is_written_to_standard_output(describe: Any, finding: petar.Finding) -> None:
+    result = describe("--label", 1, "--max-tokens", TOKENS)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.rstrip("\n") == finding.text.rstrip("\n")
+
+
+def test_random_weights_are_told(describe: Any, models_dir: Path) -> None:
+    result = describe("--label", 1, "--max-tokens", 1, model=models_dir / "demo-q8.petar")
+    assert result.returncode == 0, result.stderr
+    assert "random" in result.stderr and "random" not in result.stdout
+
+
+def test_json_holds_what_python_gives(describe: Any, finding: petar.Finding) -> None:
+    result = describe("--label", 1, "--max-tokens", TOKENS, "--json", "--threads", 1)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["finding"] == finding.text
+    assert report["tokens"] == list(finding.tokens)
+    assert report["question"] == finding.question
+    assert report["stop_reason"] == finding.stop_reason
+    assert report["geometry"] == finding.geometry
+    assert report["model"] == finding.model
+    assert set(report["timings_s"]) == {"load", "prepare", "encode", "prefill", "decode"}
+    assert isinstance(report["warnings"], list)
+
+
+def test_question_reaches_the_model(describe: Any, model: petar.Model, exam: Exam) -> None:
+    question = "Where is the lesion?"
+    expected = model.describe(exam.pet, exam.ct, exam.lesions, label=2, max_tokens=TOKENS, question=question)
+    report = json.loads(describe("--label", 2, "--max-tokens", TOKENS, "--question", question, "--json").stdout)
+    assert report["question"] == question
+    assert report["tokens"] == list(expected.tokens)
+
+
+def test_sampling_settings_reach_the_model(describe: Any, model: petar.Model, exam: Exam) -> None:
+    expected = model.describe(
+        exam.pet, exam.ct, exam.lesions, label=1, max_tokens=TOKENS, temperature=2, top_p=0.9, seed=7
+    )
+    sampling = ("--temperature", 2, "--top-p", 0.9, "--seed", 7)
+    report = json.loads(describe("--label", 1, "--max-tokens", TOKENS, "--json", *sampling).stdout)
+    assert report["tokens"] == list(expected.tokens)
+
+
+def test_each_label_writes_one_line_a_lesion(describe: Any, model: petar.Model, exam: Exam) -> None:
+    result = describe("--each-label", "--max-tokens", TOKENS)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    expected = model.describe_each_label(exam.pet, exam.ct, exam.lesions, max_tokens=TOKENS)
+    assert [line["finding"] for line in lines] == [each.text for each in expected]
+
+
+def test_dump_writes_what_the_network_saw(describe: Any, model: petar.Model, exam: Exam, tmp_path: Path) -> None:
+    folder = tmp_path / "dump"
+    result = describe("--label", 1, "--max-tokens", 1, "--dump", folder)
+    assert result.returncode == 0, result.stderr
+    views = model.prepare(exam.pet, exam.ct, exam.lesions, label=1)
+    for name in ("pet", "mask", "ct", "pet_focal", "mask_focal", "ct_focal"):
+        np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), views[name])
+    vision = model.encode(exam.pet, exam.ct, exam.lesions, label=1)
+    np.testing.assert_array_equal(np.load(folder / "vision.npy"), vision)
+    logits = np.load(folder / "logits.npy")
+    assert logits.shape == (model.info.vocabulary_size,)
+    np.testing.assert_array_equal(logits, model.logits(model.prompt(), vision)[0])
+
+
+def test_failures_have_an_exit_code_and_a_message(describe: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.petar"
+    broken.write_bytes(b"nothing")
+    for result in (
+        describe(model=tmp_path / "absent.petar"),
+        describe(model=broken),
+        describe(pet=tmp_path / "absent.nii.gz"),
+        describe("--label", 77),
+        describe("--max-tokens", "many"),
+        describe("--imaginary"),
+    ):
+        assert result.returncode > 0
+        assert result.stdout == ""
+        assert len(result.stderr.strip()) > 10
+
+
+def test_usage_is_told(bin_dir: Path) -> None:
+    for tool in ("petar-describe", "petar-convert"):
+        asked = subprocess.run([str(bin_dir / tool), "--help"], capture_output=True, text=True)
+        assert asked.returncode == 0 and tool in asked.stdout
+        wrong = subprocess.run([str(bin_dir / tool)], capture_output=True, text=True)
+        assert wrong.returncode > 0 and tool in wrong.stderr
+
+
+def test_inspect_and_verify(bin_dir: Path, model_path: Path, model: petar.Model, tmp_path: Path) -> None:
+    convert = str(bin_dir / "petar-convert")
+    shown = subprocess.run([convert, "inspect", str(model_path), "--json"], capture_output=True, text=True, check=True)
+    assert model.metadata["hash"] in shown.stdout
+    assert subprocess.run([convert, "verify", str(model_path)], capture_output=True).returncode == 0
+    data = bytearray(model_path.read_bytes())
+    data[-1000] ^= 1
+    damaged = tmp_path / "damaged.petar"
+    damaged.write_bytes(data)
+    assert subprocess.run([convert, "verify", str(damaged)], capture_output=True).returncode > 0
+
+
+# ---- The C example, built as a user builds it: from an installed copy, by pkg-config ----
+
+
+@pytest.fixture(scope="module")
+def prefix(root: Path, library_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("install") / "usr"
+    make = ["make", "-s", "-C", str(root), "install-files", f"PREFIX={folder}"]
+    subprocess.run(make, check=True, env={**os.environ, "MAKEFLAGS": ""})
+    return folder
+
+
+@pytest.mark.parametrize("compiler", ["gcc -std=c11", "g++ -x c++"])
+def test_c_example_gives_the_same_text(
+    compiler: str, prefix: Path, root: Path, model: petar.Model, model_path: Path, exam: Exam, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig"),
+        "LD_LIBRARY_PATH": str(prefix / "lib"),
+    }
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "petar"], check=True, capture_output=True, text=True, env=environment
+    ).stdout.split()
+    program, source = tmp_path / "example", root / "Bindings" / "c" / "example.c"
+    warnings = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run([*compiler.split(), *warnings, str(source), "-o", str(program), *flags], check=True)
+    paths = [str(path) for path in (model_path, exam.pet, exam.ct, exam.lesions)]
+    result = subprocess.run([str(program), *paths], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == model.describe(exam.pet, exam.ct, exam.lesions).text + "\n"
+    refused = subprocess.run([str(program), "absent", *paths[1:]], capture_output=True, text=True, env=environment)
+    assert refused.returncode == 1 and "PETAR_ERROR_IO" in refused.stderr
+
+
+def test_installed_files(prefix: Path) -> None:
+    library = prefix / "lib" / "libpetar.so"
+    assert library.is_symlink() and library.resolve().name == "libpetar.so.0.1.0"
+    assert (prefix / "lib" / "libpetar.so.0").is_symlink()
+    for name in ("include/petar.h", "bin/petar-describe", "bin/petar-convert", "lib/cmake/petar/petar-config.cmake"):
+        assert (prefix / name).is_file()
+    version = (prefix / "lib/cmake/petar/petar-config-version.cmake").read_text()
+    assert f'"{petar.version()}"' in version
