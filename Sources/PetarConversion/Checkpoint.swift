@@ -31,7 +31,7 @@ struct Checkpoint {
       return file
     }
     func object(_ name: String) throws -> [String: JSONValue] {
-      try JSONValue.object(Data(try open(name).readAll()), source: "\(folder)/\(name)")
+      try JSONValue.object(try open(name).readAll(), source: "\(folder)/\(name)")
     }
 
     guard names.contains("config.json") else {
@@ -88,15 +88,19 @@ struct Checkpoint {
 
   /// Tensor name to file name; the files lie in the folder itself.
   private static func weightMap(_ index: [String: JSONValue], source: String) throws -> [String: String] {
-    guard let map = index["weight_map"]?.object, !map.isEmpty else {
+    guard let map = index["weight_map"]?.members, !map.isEmpty else {
       throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): there is no weight_map")
     }
-    return try map.mapValues { value in
-      guard let name = value.string, name.hasSuffix(".safetensors"), !name.contains("/") else {
-        throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): weight_map names something that is no .safetensors file")
+    var shards: [String: String] = [:]
+    for (tensor, value) in map {
+      guard let name = value.text, name.hasSuffix(".safetensors"), !name.contains("/") else {
+        throw PetarError(
+          PETAR_ERROR_BAD_FILE,
+          "\(source): weight_map gives \(tensor) to \(value.written), no .safetensors file of this folder")
       }
-      return name
+      shards[tensor] = name
     }
+    return shards
   }
 
   private static func compare(

@@ -32,7 +32,8 @@ struct CheckpointLayout {
         problems.append("missing: \(part.name) \(Self.text(part.shape))")
         continue
       }
-      let fits = tensor.shape.count == part.shape.count && zip(tensor.shape, part.shape).allSatisfy { $1 == 0 || $0 == $1 }
+      let fits =
+        tensor.shape.count == part.shape.count && zip(tensor.shape, part.shape).allSatisfy { $1 == 0 || $0 == $1 }
       if !fits {
         problems.append("misshapen: \(part.name) is \(tensor.shape), \(Self.text(part.shape)) is expected")
       } else if tensor.type == nil {

@@ -16,7 +16,7 @@ struct CheckpointSettings {
     readProjector()
     readDecoder(fused: fused)
     readGeneration(generation)
-    description.provenance.randomWeights = value("petar_random_weights")?.bool ?? false
+    description.provenance.randomWeights = value("petar_random_weights")?.flag ?? false
   }
 
   // ---- Vision -----------------------------------------------------------------------------------------------------
@@ -26,24 +26,24 @@ struct CheckpointSettings {
     description.vision.patch = extent("patch_size")
     description.vision.pool = extent("proj_pooling_size")
     if let channels = value("image_channel"), channels.integer != 1 {
-      problems.append("image_channel is \(channels.text): only one channel is supported")
+      problems.append("image_channel is \(channels.written): only one channel is supported")
     }
     if let layer = value("vision_select_layer"), layer.integer != -1 {
-      problems.append("vision_select_layer is \(layer.text): only the last layer, -1, is supported")
+      problems.append("vision_select_layer is \(layer.written): only the last layer, -1, is supported")
     }
-    if let feature = value("vision_select_feature"), feature.string != "patch" {
-      problems.append("vision_select_feature is \(feature.text): only \"patch\" is supported")
+    if let feature = value("vision_select_feature"), feature.text != "patch" {
+      problems.append("vision_select_feature is \(feature.written): only \"patch\" is supported")
     }
   }
 
   private mutating func readProjector() {
-    if let kind = value("mm_projector_type"), kind.string != "spp" {
-      problems.append("mm_projector_type is \(kind.text): only \"spp\" (spatial pooling) is supported")
+    if let kind = value("mm_projector_type"), kind.text != "spp" {
+      problems.append("mm_projector_type is \(kind.written): only \"spp\" (spatial pooling) is supported")
     }
-    if let pooling = value("proj_pooling_type"), pooling.string != "spatial" {
-      problems.append("proj_pooling_type is \(pooling.text): only \"spatial\" is supported")
+    if let pooling = value("proj_pooling_type"), pooling.text != "spatial" {
+      problems.append("proj_pooling_type is \(pooling.written): only \"spatial\" is supported")
     }
-    switch value("proj_layer_type")?.string {
+    switch value("proj_layer_type")?.text {
     case "mlp": description.projector.kind = .mlp
     case "linear": description.projector.kind = .linear
     default: problems.append("proj_layer_type is missing or neither \"mlp\" nor \"linear\"")
@@ -56,7 +56,7 @@ struct CheckpointSettings {
   /// - Parameter fused: Phi-3 stores q, k and v as one tensor; Llama does not.
   private mutating func readDecoder(fused: Bool) {
     var decoder = description.decoder
-    decoder.family = value("model_type")?.string ?? (fused ? "phi3" : "llama")
+    decoder.family = value("model_type")?.text ?? (fused ? "phi3" : "llama")
     decoder.vocabulary = size("vocab_size", in: 1...1 << 22)
     decoder.width = size("hidden_size", in: 1...1 << 16)
     decoder.layers = size("num_hidden_layers", in: 1...1024)
@@ -67,15 +67,15 @@ struct CheckpointSettings {
       value("num_key_value_heads") == nil ? decoder.heads : size("num_key_value_heads", in: 1...1024)
     decoder.headWidth =
       value("head_dim") == nil ? decoder.width / max(decoder.heads, 1) : size("head_dim", in: 2...1024)
-    decoder.tiedEmbeddings = value("tie_word_embeddings")?.bool ?? false
+    decoder.tiedEmbeddings = value("tie_word_embeddings")?.flag ?? false
     // The defaults are those of the two families' own configuration classes.
     decoder.normEpsilon = Float(value("rms_norm_eps")?.number ?? (fused ? 1e-5 : 1e-6))
     decoder.slidingWindow = fused && value("sliding_window") != nil ? size("sliding_window", in: 0...1 << 24) : 0
     readRotation(&decoder)
-    if let activation = value("hidden_act"), activation.string != "silu" {
-      problems.append("hidden_act is \(activation.text): only \"silu\" is supported")
+    if let activation = value("hidden_act"), activation.text != "silu" {
+      problems.append("hidden_act is \(activation.written): only \"silu\" is supported")
     }
-    for key in ["attention_bias", "mlp_bias"] where value(key)?.bool == true {
+    for key in ["attention_bias", "mlp_bias"] where value(key)?.flag == true {
       problems.append("\(key) is true: decoder layers with a bias are not supported")
     }
     description.decoder = decoder
@@ -83,16 +83,18 @@ struct CheckpointSettings {
 
   /// Older checkpoints keep rope_theta at the top, newer ones (transformers 5) in rope_parameters.
   private mutating func readRotation(_ decoder: inout ModelDescription.Decoder) {
-    let parameters = value("rope_parameters")?.object ?? [:]
-    decoder.ropeTheta = parameters["rope_theta"]?.number ?? value("rope_theta")?.number ?? 10000
+    let parameters = value("rope_parameters")
+    decoder.ropeTheta = parameters?["rope_theta"]?.number ?? value("rope_theta")?.number ?? 10000
     for key in ["rope_scaling", "rope_parameters"] {
-      guard let scaling = value(key)?.object else { continue }
-      let type = scaling["rope_type"]?.string ?? scaling["type"]?.string ?? "default"
-      if type != "default" { problems.append("\(key) is of type \"\(type)\": scaled rotary positions are not supported") }
+      guard let scaling = value(key) else { continue }
+      let type = scaling["rope_type"]?.text ?? scaling["type"]?.text ?? "default"
+      if type != "default" {
+        problems.append("\(key) is of type \"\(type)\": scaled rotary positions are not supported")
+      }
     }
-    let factor = parameters["partial_rotary_factor"] ?? value("partial_rotary_factor")
+    let factor = parameters?["partial_rotary_factor"] ?? value("partial_rotary_factor")
     if let factor, factor.number != 1 {
-      problems.append("partial_rotary_factor is \(factor.text): only 1 is supported")
+      problems.append("partial_rotary_factor is \(factor.written): only 1 is supported")
     }
   }
 
@@ -103,12 +105,12 @@ struct CheckpointSettings {
     description.prompt.question = "Please describe the region highlighted in the PET image."
     let longest = max(description.decoder.context, 1)
     description.prompt.maxTokens = min(max(generation["max_new_tokens"]?.integer ?? 256, 1), longest)
-    let end = [generation["eos_token_id"], value("eos_token_id")].compactMap { $0 }.first { $0 != .null }
-    for id in end?.array ?? end.map({ [$0] }) ?? [] {
+    let end = [generation["eos_token_id"], value("eos_token_id")].compactMap { $0 }.first { !$0.isNull }
+    for id in end?.elements ?? end.map({ [$0] }) ?? [] {
       if let id = id.integer.flatMap({ Int32(exactly: $0) }), id >= 0 {
         description.prompt.endOfText.append(id)
       } else {
-        problems.append("eos_token_id holds \(id.text), which is no token id")
+        problems.append("eos_token_id holds \(id.written), which is no token id")
       }
     }
     if description.prompt.endOfText.isEmpty {
@@ -119,7 +121,7 @@ struct CheckpointSettings {
   // ---- Values -----------------------------------------------------------------------------------------------------
 
   /// nil for a key that is absent or null.
-  private func value(_ key: String) -> JSONValue? { config[key].flatMap { $0 == .null ? nil : $0 } }
+  private func value(_ key: String) -> JSONValue? { config[key].flatMap { $0.isNull ? nil : $0 } }
 
   private mutating func size(_ key: String, in range: ClosedRange<Int>) -> Int {
     guard let found = value(key) else {
@@ -127,7 +129,7 @@ struct CheckpointSettings {
       return 0
     }
     guard let size = found.integer, range.contains(size) else {
-      problems.append("\(key) is \(found.text), not a whole number in \(range.lowerBound)...\(range.upperBound)")
+      problems.append("\(key) is \(found.written), not a whole number in \(range.lowerBound)...\(range.upperBound)")
       return 0
     }
     return size
@@ -139,10 +141,10 @@ struct CheckpointSettings {
       problems.append("\(key) is missing")
       return ModelDescription.Extent(0, 0, 0)
     }
-    let sides = found.array?.map(\.integer) ?? [found.integer, found.integer, found.integer]
+    let sides = found.elements?.map(\.integer) ?? [found.integer, found.integer, found.integer]
     let valid = sides.compactMap { $0 }.filter { (1...4096).contains($0) }
     guard sides.count == 3, valid.count == 3 else {
-      problems.append("\(key) is \(found.text), not three whole numbers in 1...4096")
+      problems.append("\(key) is \(found.written), not three whole numbers in 1...4096")
       return ModelDescription.Extent(0, 0, 0)
     }
     return ModelDescription.Extent(valid[0], valid[1], valid[2])

@@ -1,21 +1,30 @@
 import CPetar
-import Foundation
 import Petar
 
-/// The tokenizer of a checkpoint folder.
+/// The tokenizer of a checkpoint folder, and the files it was read from.
 struct CheckpointTokenizer {
-  /// The content of the .petar file's tokenizer section.
-  let bytes: [UInt8]
-  /// The id of the token that stands for one vision token.
+  let definition: TokenizerDefinition
+  /// The id of <im_patch>, which stands for one vision token.
   let imageToken: Int32
-  /// Ids that have a text.
-  let count: Int
   let files: [SourceFile]
 
+  private static let imageText = "<im_patch>"
+  private static let fileNames = [
+    "added_tokens.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+  ]
+
+  /// - Throws: what `readTokenizer` throws; `PETAR_ERROR_BAD_FILE` when the tokenizer has no <im_patch>.
   init(folder: String) throws {
-    files = []
-    bytes = Array("stand-in".utf8)
-    imageToken = 3
-    count = 4
+    definition = try readTokenizer(folder: folder)
+    let tokenizer = try Tokenizer(definition, source: folder)
+    guard let imageToken = tokenizer.id(of: Self.imageText) else {
+      throw PetarError(
+        PETAR_ERROR_BAD_FILE,
+        "\(folder): the tokenizer has no token \(Self.imageText); copy added_tokens.json and tokenizer_config.json from "
+          + "the checkpoint too")
+    }
+    self.imageToken = imageToken
+    let present = TokenizerFolder(path: folder)
+    files = try Self.fileNames.filter(present.has).map { try SourceFile(path: present.path(of: $0)) }
   }
 }

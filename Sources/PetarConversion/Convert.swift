@@ -29,10 +29,11 @@ package func convert(
   var description = layout.description
   description.name = name ?? folderName(folder)
   description.prompt.imageToken = tokenizer.imageToken
-  guard tokenizer.count <= description.decoder.vocabulary else {
+  guard tokenizer.definition.count <= description.decoder.vocabulary else {
     throw PetarError(
       PETAR_ERROR_BAD_FILE,
-      "\(folder): the tokenizer has \(tokenizer.count) tokens, the embedding only \(description.decoder.vocabulary) rows")
+      "\(folder): the tokenizer has \(tokenizer.definition.count) tokens, the embedding only "
+        + "\(description.decoder.vocabulary) rows")
   }
   try description.validate(source: folder)
 
@@ -53,7 +54,7 @@ package func convert(
   description.provenance.tool = "petar-convert \(converterVersion)"
   description.provenance.licence = checkpoint.licence ?? "not stated"
   description.provenance.intendedUse = "For research use only. Not a medical device."
-  try writer.finish(description: description, tokenizer: tokenizer.bytes, beforeRename: { try work.report(0) })
+  try writer.finish(description: description, tokenizer: tokenizer.definition, beforeRename: { try work.report(0) })
   return ConversionReport(
     file: try PetarFile.open(path: output, verify: false), plans: layout.plans, errors: work.errors,
     ignored: layout.ignored)

@@ -1,80 +1,42 @@
 import CPetar
-import Foundation
 import Petar
 
-/// A JSON value that was read: config.json, a shard index, a safetensors header.
-enum JSONValue: Decodable, Equatable {
-  case null
-  case bool(Bool)
-  case integer(Int)
-  case number(Double)
-  case string(String)
-  case array([JSONValue])
-  case object([String: JSONValue])
-
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
-    } else if let value = try? container.decode(Int.self) {
-      self = .integer(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode([JSONValue].self) {
-      self = .array(value)
-    } else {
-      self = .object(try container.decode([String: JSONValue].self))
-    }
-  }
-
-  /// - Throws: `PETAR_ERROR_BAD_FILE` when the text is not one JSON object.
-  static func object(_ text: Data, source: String) throws -> [String: JSONValue] {
-    do {
-      if case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: text) { return members }
-    } catch {
-      throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): this is not valid JSON")
-    }
-    throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): this is not a JSON object")
-  }
-
-  var integer: Int? {
-    switch self {
-    case .integer(let value): value
-    case .number(let value): Int(exactly: value)
-    default: nil
-    }
-  }
-  var number: Double? {
-    switch self {
-    case .integer(let value): Double(value)
-    case .number(let value): value
-    default: nil
-    }
-  }
-  var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
-  var string: String? { if case .string(let value) = self { value } else { nil } }
-  var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
-  var object: [String: JSONValue]? { if case .object(let value) = self { value } else { nil } }
-}
+/// The JSON of a checkpoint: config.json, a shard index, a safetensors header. Read by the exact reader that the
+/// tokenizer's files need.
+typealias JSONValue = TokenizerJSONValue
 
 extension JSONValue {
-  /// As in the file, for messages.
-  var text: String { written.text }
+  /// The members of a file that is one JSON object.
+  /// - Throws: `PETAR_ERROR_BAD_FILE` when it is not, or when it has two members of the same name.
+  static func object(_ bytes: [UInt8], source: String) throws -> [String: JSONValue] {
+    guard let members = try JSONValue(parsing: bytes, source: source).members else {
+      throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): this is not a JSON object")
+    }
+    var object: [String: JSONValue] = [:]
+    for (name, value) in members {
+      guard object.updateValue(value, forKey: name) == nil else {
+        throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): \"\(name)\" is there twice")
+      }
+    }
+    return object
+  }
 
-  private var written: JSON {
+  var isNull: Bool { if case .null = self { true } else { false } }
+  var number: Double? { if case .number(let number) = self { number } else { nil } }
+  /// A whole number small enough to be exact.
+  var integer: Int? { number.flatMap { abs($0) <= 0x1p53 ? Int(exactly: $0) : nil } }
+
+  /// As in the file, for messages.
+  var written: String { json.text }
+
+  private var json: JSON {
     switch self {
     case .null: .null
     case .bool(let value): .bool(value)
-    case .integer(let value): .integer(value)
     case .number(let value): .number(value)
     case .string(let value): .string(value)
-    case .array(let values): .array(values.map(\.written))
-    case .object(let members):
-      .object(members.sorted { $0.key < $1.key }.map { ($0.key, $0.value.written) })
+    case .array(let values): .array(values.map(\.json))
+    case .object(let members): .object(members.map { ($0.name, $0.value.json) })
     }
   }
 }

@@ -102,7 +102,7 @@ package final class PetarFileWriter: Sendable {
   /// Writes directory, metadata and tokenizer, then the header, and gives the file its name.
   /// - Parameter beforeRename: the last chance to stop, by throwing.
   package func finish(
-    description: ModelDescription, tokenizer: [UInt8], beforeRename: () throws -> Void = {}
+    description: ModelDescription, tokenizer: TokenizerDefinition, beforeRename: () throws -> Void = {}
   ) throws {
     let checksums = state.withLock { $0.checksums }
     let complete = try entries.enumerated().map { index, planned in
@@ -115,7 +115,10 @@ package final class PetarFileWriter: Sendable {
     }
     var metadata = ByteWriter()
     description.write(to: &metadata)
-    let tail = try PetarFileTail(entries: complete, metadata: metadata.bytes, tokenizer: tokenizer, start: tensorsEnd)
+    var tokenizerContent = ByteWriter()
+    tokenizer.write(to: &tokenizerContent)
+    let tail = try PetarFileTail(
+      entries: complete, metadata: metadata.bytes, tokenizer: tokenizerContent.bytes, start: tensorsEnd)
     try tail.bytes.withUnsafeBytes { try write($0, at: tensorsEnd) }
     try tail.header.withUnsafeBytes { try write($0, at: 0) }
     guard fsync(descriptor) == 0 else { throw full(errno) }
@@ -192,7 +195,8 @@ package struct PetarFileTail {
     guard content.count <= PetarFileSection.contentLimit else {
       throw PetarError(
         PETAR_ERROR_UNSUPPORTED,
-        "a section of \(content.count) bytes is larger than the \(PetarFileSection.contentLimit) a .petar file may hold")
+        "a section of \(content.count) bytes is larger than the \(PetarFileSection.contentLimit) a .petar file may hold"
+      )
     }
     var out = [UInt8](repeating: 0, count: ZSTD_compressBound(content.count))
     let count = ZSTD_compress(&out, out.count, content, content.count, 19)

@@ -1,5 +1,4 @@
 import CPetar
-import Foundation
 import Petar
 
 /// How the numbers of a checkpoint tensor are stored.
@@ -43,14 +42,14 @@ enum Safetensors {
       throw fail(
         "this is not a safetensors file or it is truncated: a header of \(length) bytes in \(file.byteCount) bytes")
     }
-    let header = try JSONValue.object(Data(try file.read(Int(length), at: 8)), source: "header of \(file.path)")
+    let header = try JSONValue.object(try file.read(Int(length), at: 8), source: "header of \(file.path)")
     let dataStart = 8 + Int(length)
     let dataBytes = file.byteCount - dataStart
 
     var tensors: [CheckpointTensor] = []
     for (name, value) in header where name != "__metadata__" {
-      guard let fields = value.object, let typeName = fields["dtype"]?.string,
-        let dimensions = fields["shape"]?.array?.map(\.integer), let range = fields["data_offsets"]?.array,
+      guard let typeName = value["dtype"]?.text, let dimensions = value["shape"]?.elements?.map(\.integer),
+        let range = value["data_offsets"]?.elements,
         range.count == 2, let begin = range[0].integer, let end = range[1].integer
       else { throw fail("tensor \(name) has no proper dtype, shape and data_offsets") }
       var shape: [Int] = []

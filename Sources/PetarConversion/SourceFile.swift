@@ -51,7 +51,8 @@ final class SourceFile: Sendable {
   /// The whole of a small file.
   func readAll(limit: Int = 256 << 20) throws -> [UInt8] {
     guard byteCount <= limit else {
-      throw PetarError(PETAR_ERROR_BAD_FILE, "\(path): \(byteCount) bytes are more than such a file can have (\(limit))")
+      throw PetarError(
+        PETAR_ERROR_BAD_FILE, "\(path): \(byteCount) bytes are more than such a file can have (\(limit))")
     }
     return try read(byteCount, at: 0)
   }

@@ -25,7 +25,8 @@ struct TensorConverter {
     }
   }
 
-  private func vector(count: Int, into output: consuming PetarFileWriter.Tensor, progress: (Int) throws -> Void) throws {
+  private func vector(count: Int, into output: consuming PetarFileWriter.Tensor, progress: (Int) throws -> Void) throws
+  {
     let values = try Buffer<Float>(count: count)
     try RowReader(plan, tensors: tensors, blockRows: 1).read(first: 0, count: 1, into: values.base)
     try output.append(UnsafeRawBufferPointer(values.elements))

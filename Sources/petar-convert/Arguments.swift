@@ -32,7 +32,9 @@ struct Arguments {
         guard let value = parts.count == 2 ? parts[1] : words.popFirst() else {
           throw UsageError(message: "\(name) needs a value")
         }
-        guard values.updateValue(value, forKey: name) == nil else { throw UsageError(message: "\(name) is given twice") }
+        guard values.updateValue(value, forKey: name) == nil else {
+          throw UsageError(message: "\(name) is given twice")
+        }
       } else {
         throw UsageError(message: "there is no option \(word) here")
       }

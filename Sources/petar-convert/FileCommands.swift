@@ -37,7 +37,10 @@ enum InspectCommand {
           + "\(model.vision.layers) layers of width \(model.vision.width), \(model.visionHeads) heads, "
           + "MLP \(model.vision.mlpWidth)"
       ),
-      ("vision tokens", "\(model.visionTokens), from a grid of \(extent(model.tokenGrid)) pooled by \(extent(model.vision.pool))"),
+      (
+        "vision tokens",
+        "\(model.visionTokens), from a grid of \(extent(model.tokenGrid)) pooled by \(extent(model.vision.pool))"
+      ),
       ("projector", "\(model.projector.kind), \(model.projector.layers) layers"),
       (
         "decoder",

@@ -29,7 +29,9 @@ extension PetarFileSection {
   /// What a compressed section holds. The size is checked before memory is taken: at most `contentLimit`, and no more
   /// than honest text compresses to, so that a small file cannot ask for much memory.
   func decompressed(_ stored: UnsafeRawBufferPointer, source: String, called what: String) throws -> [UInt8] {
-    func bad(_ sentence: String) -> PetarError { PetarError(PETAR_ERROR_BAD_FILE, "\(source): the \(what) \(sentence)") }
+    func bad(_ sentence: String) -> PetarError {
+      PetarError(PETAR_ERROR_BAD_FILE, "\(source): the \(what) \(sentence)")
+    }
     guard contentBytes <= Self.contentLimit else {
       throw bad("claims \(contentBytes) bytes, more than the \(Self.contentLimit) allowed")
     }
