@@ -6,7 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from setuptools import Distribution, setup
+from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 SONAME = "libpetar.so.0"
@@ -25,17 +26,20 @@ class BuildWithLibrary(build_py):
         super().run()
         library = native_library()
         target = Path(self.build_lib) / "petar" / SONAME
+        target.unlink(missing_ok=True)
         if library is not None:
             shutil.copyfile(library, target)
-        elif target.exists():
-            target.unlink()
 
 
-class PlatformDistribution(Distribution):
-    """A wheel for this platform if it carries the library, for any if it finds one on the system."""
+class WheelWithLibrary(bdist_wheel):
+    """For this platform if the wheel carries the library, for any if it will look for one; for every Python 3."""
 
-    def has_ext_modules(self) -> bool:
-        return native_library() is not None
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.root_is_pure = native_library() is None
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
 
 
-setup(cmdclass={"build_py": BuildWithLibrary}, distclass=PlatformDistribution)
+setup(cmdclass={"build_py": BuildWithLibrary, "bdist_wheel": WheelWithLibrary})

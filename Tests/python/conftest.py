@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,17 @@ class Exam:
     pet: Path
     ct: Path
     lesions: Path
+
+
+def refuses(
+    call: Callable[[], object], error: type[petar.PetarError] | tuple[type[petar.PetarError], ...], *words: str
+) -> None:
+    """The call fails with that exception, and its message holds one of the words."""
+    with pytest.raises(error) as caught:
+        call()
+    message = caught.value.message
+    assert any(word.lower() in message.lower() for word in words), f"none of {words} in: {message}"
+    assert len(message) > 20, f"not a sentence: {message}"
 
 
 @pytest.fixture(scope="session")

@@ -188,6 +188,25 @@ def test_two_python_threads_at_once(model: petar.Model, exam: Exam, finding: pet
         assert list(pool.map(describe, range(4))) == [finding.tokens] * 4
 
 
+def test_other_python_threads_run_meanwhile(model: petar.Model, exam: Exam) -> None:
+    done = threading.Event()
+    ticks = 0
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.wait(0.002):
+            ticks += 1
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    start = time.monotonic()
+    model.encode(exam.pet, exam.ct, exam.lesions, label=1, threads=1)
+    seconds = time.monotonic() - start
+    done.set()
+    ticker.join()
+    assert ticks > 0.1 * seconds / 0.002
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_thread_count_does_not_change_a_bit(model: petar.Model, exam: Exam, vision: Any, threads: int) -> None:
     again = model.encode(exam.pet, exam.ct, exam.lesions, label=1, threads=threads)
@@ -261,8 +280,15 @@ def test_refused_arguments(model: petar.Model, exam: Exam) -> None:
         model.logits([1] * (model.info.context_size + 1))
     with pytest.raises(petar.InvalidArgument):
         model.describe(exam.pet, exam.ct, exam.lesions, max_tokens=-1)
-    with pytest.raises(petar.Unsupported):
-        petar.Model("absent.petar", isa="imaginary")
+
+
+def test_unknown_instruction_set_is_refused(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(petar.Unsupported, match="imaginary"):
+        petar.Model(model_path, isa="imaginary")
+    monkeypatch.setenv("PETAR_ISA", "imaginary")
+    with pytest.raises(petar.Unsupported, match="imaginary"):
+        petar.Model(model_path)
+    petar.Model(model_path, isa="scalar").close()
 
 
 def test_closed_model_says_so(model_path: Path, exam: Exam) -> None:

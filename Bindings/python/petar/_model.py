@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _abi
-from ._abi import CTOutside, Status, ViewArray, library
+from ._abi import Status, ViewArray, library
 from ._errors import check, error
+from ._exam import Exam
 from ._finding import Finding, ModelInfo, Views
 from ._native import Event, Handle, c_string, fill, interruptible, read_ids, read_object, read_text
-from ._volumes import VolumeSource, load_volume
+from ._volumes import VolumeSource
 
 OnToken = Callable[[str, int], object]
 OnProgress = Callable[[str, float], object]
 
-_CT_OUTSIDE = {"released": CTOutside.RELEASED, "air": CTOutside.AIR}
 _logger = logging.getLogger("petar")
 
 
@@ -125,7 +125,7 @@ class Model:
         :param threads: None: as many as this process has processors.
         :raises PetarError: one of its subclasses says what was wrong.
         """
-        exam = _Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
+        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
         return self._describe(
             exam, label, question, max_tokens, temperature, top_p, seed, on_token, on_progress, threads
         )
@@ -152,7 +152,7 @@ class Model:
 
         Takes what ``describe`` takes; the volumes are read once.
         """
-        exam = _Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
+        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
         labels = read_ids(functools.partial(library().petar_volume_labels, exam.mask))
         if not labels.size:
             raise error(Status.EMPTY_MASK, "mask: every voxel is background, so there is no lesion to describe")
@@ -163,7 +163,7 @@ class Model:
 
     def _describe(
         self,
-        exam: _Exam,
+        exam: Exam,
         label: int,
         question: Optional[str],
         max_tokens: Optional[int],
@@ -236,7 +236,7 @@ class Model:
         threads: Optional[int] = None,
     ) -> Views:
         """The six arrays the network would see, and how they were made. Takes what ``describe`` takes."""
-        exam = _Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
+        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
         with self._session(threads) as session:
             views = self._prepare(session, exam, label)
         shape = self.info.view_shape
@@ -267,7 +267,7 @@ class Model:
         threads: Optional[int] = None,
     ) -> NDArray[np.float32]:
         """The vision tokens, (vision tokens, hidden size). Takes what ``describe`` takes."""
-        exam = _Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
+        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
         info = self.info
         tokens = np.empty((info.vision_tokens, info.hidden_size), np.float32)
         with self._session(threads) as session:
@@ -312,7 +312,7 @@ class Model:
                 lambda: library().petar_session_cancel(session),
             )
 
-    def _prepare(self, session: Handle, exam: _Exam, label: int) -> Handle:
+    def _prepare(self, session: Handle, exam: Exam, label: int) -> Handle:
         native = exam.native(label)
         return interruptible(
             lambda: Handle(
@@ -402,32 +402,3 @@ class Model:
             with self._lock:
                 if self._handle is not None:
                     self._idle.setdefault(count, []).append(session)
-
-
-class _Exam:
-    """The three volumes of an exam, read."""
-
-    def __init__(
-        self,
-        pet: VolumeSource,
-        ct: VolumeSource,
-        mask: VolumeSource,
-        ct_outside: str,
-        pet_unit: str,
-        suv_factor: Optional[float],
-    ) -> None:
-        if ct_outside not in _CT_OUTSIDE:
-            raise ValueError(f"ct_outside is {ct_outside!r}, not one of {', '.join(map(repr, _CT_OUTSIDE))}")
-        self.pet = load_volume(pet, "PET", pet_unit, suv_factor)
-        self.ct = load_volume(ct, "CT", "hu")
-        self.mask = load_volume(mask, "mask", "label")
-        self.ct_outside = _CT_OUTSIDE[ct_outside]
-
-    def native(self, label: int) -> _abi.Exam:
-        """The struct for the library; valid as long as this object lives."""
-        exam = _abi.Exam()
-        library().petar_exam_init(c.byref(exam), c.sizeof(exam))
-        exam.pet, exam.ct, exam.mask = self.pet.address, self.ct.address, self.mask.address
-        exam.label = label
-        exam.ct_outside = self.ct_outside
-        return exam

@@ -90,8 +90,8 @@ def interruptible(
             queue.put(None)
 
     worker = threading.Thread(target=run, name="petar")
-    worker.start()
     try:
+        worker.start()
         while (event := queue.get()) is not None:
             event()
     except BaseException:
