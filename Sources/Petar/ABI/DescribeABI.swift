@@ -127,7 +127,7 @@ public func petar_encode(
     let views = try object(views, as: Handle<Views>.self, "views").value
     let needed = session.model.description.visionTokens * session.model.description.decoder.width
     guard try fits(needed, tokens, count) else { return }
-    guard views.arrays[0].count == session.model.description.views.extent.count else {
+    guard views.extent == session.model.description.views.extent else {
       throw invalid("the views were prepared for another model: their shape differs from this model's")
     }
     try handOut(UnsafeBufferPointer(try session.encode(views).elements), tokens, count)

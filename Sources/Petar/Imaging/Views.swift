@@ -2,11 +2,22 @@ import CPetar
 
 /// The six arrays the network sees, each of the view's extent (z, y, x; x fastest), and how they came about.
 package struct Views: Sendable {
-  /// PET, mask, CT, then the same for the focal view. PET and CT run from 0 to 1, masks hold 0 and 1.
-  package let arrays: [Buffer<Float>]
+  /// PET and CT run from 0 to 1, the mask holds 0 and 1.
+  package struct Arrays: Sendable {
+    package let pet: Buffer<Float>
+    package let mask: Buffer<Float>
+    package let ct: Buffer<Float>
+  }
+
+  package let extent: ModelDescription.Extent
+  package let global: Arrays
+  package let focal: Arrays
   /// What was done to the grids.
   package let geometry: JSON
   package let warnings: [String]
+
+  /// In the order of `petar_view_array`.
+  package var arrays: [Buffer<Float>] { [global.pet, global.mask, global.ct, focal.pet, focal.mask, focal.ct] }
 }
 
 /// Prepares an exam as the released PETAR-4B inference script does.
@@ -42,7 +53,8 @@ package func prepareViews(
     let report = GeometryReport(
       exam: exam, lesion: lesion, frame: frame, model: model, focalBox: box, global: global, focal: focal)
     progress(1)
-    return Views(arrays: global.arrays + focal.arrays, geometry: report.json, warnings: warnings)
+    return Views(
+      extent: views.extent, global: global.arrays, focal: focal.arrays, geometry: report.json, warnings: warnings)
   }
 }
 
@@ -50,8 +62,7 @@ package func prepareViews(
 struct View {
   /// The box with PET > 0 that was resized.
   let box: Box
-  /// PET, mask, CT.
-  let arrays: [Buffer<Float>]
+  let arrays: Views.Arrays
   /// Voxels of the lesion in the view.
   let maskCount: Int
 
@@ -82,7 +93,7 @@ struct View {
       count = 1
       warnings.append("resizing lost the lesion in the focal view; the voxel nearest to its middle stands for it")
     }
-    arrays = [pet, mask, ct]
+    arrays = Views.Arrays(pet: pet, mask: mask, ct: ct)
     maskCount = count
   }
 }

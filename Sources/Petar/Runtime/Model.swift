@@ -18,7 +18,8 @@ package final class Model: Sendable {
     let clock = Stopwatch()
     instructionSet = try InstructionSet(named: isa)
     file = try PetarFile.open(path: path, verify: verify)
-    tokenizer = try Tokenizer(file)
+    tokenizer = try Tokenizer(
+      file.tokenizer, vocabulary: file.description.decoder.vocabulary, source: "tokenizer of \(file.source)")
     vision = try VisionWeights(file)
     decoder = try DecoderWeights(file)
     loadSeconds = clock.seconds
@@ -105,18 +106,6 @@ package final class Model: Sendable {
       ("licence", .string(origin.licence)), ("intended_use", .string(origin.intendedUse)),
       ("random_weights", .bool(origin.randomWeights)),
     ])
-  }
-}
-
-extension Tokenizer {
-  /// The tokenizer that a model's file carries.
-  convenience init(_ file: PetarFile) throws {
-    let source = "tokenizer of \(file.source)"
-    let definition = try file.tokenizerBytes.withUnsafeBytes { bytes in
-      var reader = ByteReader(bytes, source: source)
-      return try TokenizerDefinition(from: &reader)
-    }
-    try self.init(definition, vocabulary: file.description.decoder.vocabulary, source: source)
   }
 }
 

@@ -23,12 +23,10 @@ package struct VisionEncoder {
       try checkpoint()
     }
     let workspace = try Workspace(model)
-    // PET, mask and CT of the global view, then of the focal one.
-    for view in [views.arrays[..<3], views.arrays[3...]] {
-      let view = Array(view)
-      try run(weights.pet, view[0].base, mask: view[1].base, into: workspace, step)
+    for view in [views.global, views.focal] {
+      try run(weights.pet, view.pet.base, mask: view.mask.base, into: workspace, step)
       add(workspace, to: features, column: 0, skip: weights.pet.classToken == nil ? 0 : 1)
-      try run(weights.ct, view[2].base, mask: nil, into: workspace, step)
+      try run(weights.ct, view.ct.base, mask: nil, into: workspace, step)
       add(workspace, to: features, column: width, skip: weights.ct.classToken == nil ? 0 : 1)
     }
     return try project(try pool(features))
