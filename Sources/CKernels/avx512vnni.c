@@ -21,6 +21,8 @@ PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {
     return (v16i)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(weights), _mm512_set1_epi32(activations));
 }
 
+PK_INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(a, b, c); }
+
 PK_INLINE v16f widen(const uint16_t *halves) {
     return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
 }

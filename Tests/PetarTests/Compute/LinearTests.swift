@@ -46,6 +46,45 @@ import Testing
     }
   }
 
+  @Test("Multiply and add round once, also near ties and near the ends of the range", arguments: instructionSets)
+  func fusedMultiplyAdd(_ set: String) throws {
+    // Two columns, x = (1, b), w = (c, a): the result is fma(a, b, c).
+    var noise = Noise(20)
+    let compute = try compute(set)
+    let (outputs, rows) = (1600, 60)
+    let finite = { () -> Float in
+      let value = Float(bitPattern: UInt32(truncatingIfNeeded: noise.bits()))
+      return value.isFinite ? value : 1
+    }
+    // Products of half a unit of the last place of c, give or take very little.
+    let nearOne = { (scale: Float) -> Float in
+      let exponent = -Int(noise.bits() % 24)
+      let offset = noise.bits() % 3 == 0 ? 0 : Float(sign: .plus, exponent: exponent, significand: noise.value())
+      return scale * (1 + offset)
+    }
+    let kinds: [(c: () -> Float, a: () -> Float, b: () -> Float)] = [
+      (finite, finite, finite),
+      ({ nearOne(1) }, { nearOne(0x1p-12) }, { nearOne(0x1p-12) }),
+      ({ nearOne(1) }, { -nearOne(0x1p-12) }, { nearOne(0x1p-13) }),
+      ({ nearOne(0x1p-140) }, { nearOne(0x1p-75) }, { nearOne(-0x1p-74) }),
+      ({ nearOne(0x1p127) }, { nearOne(0x1p63) }, { nearOne(0x1p63) }),
+    ]
+    for kind in kinds {
+      let weights = (0..<outputs).flatMap { _ -> [Float] in [kind.c(), kind.a()] }
+      let x = (0..<rows).flatMap { _ -> [Float] in [1, kind.b()] }
+      let result = try compute.linear(x, rows: rows, matrix(weights, .f32, rows: outputs, columns: 2))
+      var wrong = 0
+      for row in 0..<rows {
+        for output in 0..<outputs {
+          let (c, a, b) = (weights[output * 2], weights[output * 2 + 1], x[row * 2 + 1])
+          // The sum of blocks starts from +0, so -0 becomes +0; == does not tell them apart.
+          if result[row * outputs + output] != c.addingProduct(a, b) { wrong += 1 }
+        }
+      }
+      #expect(wrong == 0)
+    }
+  }
+
   @Test("f32 and f16 agree with double precision", arguments: [Encoding.f32, .f16])
   func matchesDouble(_ encoding: Encoding) throws {
     for (columns, outputs) in Self.shapes {
