@@ -10,9 +10,9 @@ struct ModelFrame {
   let model: ModelGrid
   /// Slices of the canvas that the global view shows; index 0 of the arrays below is the first of them.
   let slices: ClosedRange<Int>
-  let pet: Plane<Float>
-  let ct: Plane<Float>
-  let mask: Plane<UInt8>
+  let pet: CanvasArray<Float>
+  let ct: CanvasArray<Float>
+  let mask: CanvasArray<UInt8>
   /// Box around the lesion in these arrays.
   let lesion: Box
   private(set) var warnings: [String] = []
@@ -43,7 +43,7 @@ struct ModelFrame {
     model = try ModelGrid(covering: source)
     let map = GridMap(from: model.grid.affine, to: source.affine)
     let whole = try Self.lesion(frame.mask, source, model, map, work, &warnings)
-    let canvas = Plane(
+    let canvas = CanvasArray(
       voxels: try Buffer<UInt8>(count: model.canvas.x * model.canvas.y * model.canvas.z), shape: model.canvas)
     guard let box = try Self.place(whole, on: canvas, model, &warnings) else {
       throw Self.lostByCrop(whole, model)
@@ -53,7 +53,7 @@ struct ModelFrame {
     let slices = max(middle - Released.globalReach, 0)...min(middle + Released.globalReach, model.canvas.z - 1)
     self.slices = slices
     let shape = SIMD3(model.canvas.x, model.canvas.y, slices.count)
-    mask = Plane(voxels: try Self.copy(canvas, slices: slices), shape: shape)
+    mask = CanvasArray(voxels: try Self.copy(canvas, slices: slices), shape: shape)
     lesion = Box(
       lower: SIMD3(box.lower.x, box.lower.y, max(box.lower.z, slices.lowerBound) - slices.lowerBound),
       upper: SIMD3(box.upper.x, box.upper.y, min(box.upper.z, slices.upperBound) - slices.lowerBound))
@@ -66,8 +66,8 @@ struct ModelFrame {
     let model = model
     func resample(
       _ source: PETFrame.Source, padding: Float, fill: Float, window: ClosedRange<Double>
-    ) throws -> Plane<Float> {
-      let plane = Plane(voxels: try Buffer<Float>(count: shape.x * shape.y * shape.z), shape: shape)
+    ) throws -> CanvasArray<Float> {
+      let plane = CanvasArray(voxels: try Buffer<Float>(count: shape.x * shape.y * shape.z), shape: shape)
       plane.voxels.elements.update(repeating: padding)
       let place = model.placement(slices: slices)
       var view = source.view
@@ -125,7 +125,7 @@ struct ModelFrame {
 
   /// Puts the lesion on the canvas. Nil if none of it is there.
   private static func place(
-    _ lesion: (mask: BinaryMask, lower: SIMD3<Int>), on canvas: Plane<UInt8>, _ model: ModelGrid,
+    _ lesion: (mask: BinaryMask, lower: SIMD3<Int>), on canvas: CanvasArray<UInt8>, _ model: ModelGrid,
     _ warnings: inout [String]
   ) throws -> Box? {
     var box = Box(lower: canvas.shape, upper: SIMD3(repeating: -1))
@@ -158,7 +158,7 @@ struct ModelFrame {
       "the lesion lies \(crop) of the 3 mm grid, which are all the model sees; crop the exam around the lesion first")
   }
 
-  private static func copy(_ canvas: Plane<UInt8>, slices: ClosedRange<Int>) throws -> Buffer<UInt8> {
+  private static func copy(_ canvas: CanvasArray<UInt8>, slices: ClosedRange<Int>) throws -> Buffer<UInt8> {
     let plane = canvas.shape.x * canvas.shape.y
     let result = try Buffer<UInt8>(count: plane * slices.count)
     result.base.update(from: canvas.voxels.base + slices.lowerBound * plane, count: result.count)
@@ -166,7 +166,7 @@ struct ModelFrame {
   }
 
   /// Clips to `window` and scales it to 0...1.
-  private static func scale(_ plane: Plane<Float>, _ window: ClosedRange<Double>, _ work: Work) throws {
+  private static func scale(_ plane: CanvasArray<Float>, _ window: ClosedRange<Double>, _ work: Work) throws {
     let lower = Float(window.lowerBound)
     let upper = Float(window.upperBound)
     let width = upper - lower

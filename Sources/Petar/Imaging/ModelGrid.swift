@@ -20,7 +20,8 @@ struct ModelGrid: Sendable {
       x: SIMD3(1 / edge, 0, 0), y: SIMD3(0, 1 / edge, 0), z: SIMD3(0, 0, 1 / edge), origin: .zero)
     let (low, high) = source.bounds(shrink.composed(with: source.affine))
     let extent = (high - low).rounded(.up)
-    guard extent.max() < Double(Limits.gridVoxels),
+    // At least one axis must reach beyond a voxel of the model: metres taken for millimetres do not.
+    guard extent.max() > 1, extent.max() < Double(Limits.gridVoxels),
       case let shape = SIMD3<Int>(extent) &+ 1,
       let count = product(shape.x, shape.y, shape.z), count <= Limits.gridVoxels
     else {

@@ -73,6 +73,14 @@ struct NIfTIHeader {
     // The standard: a slope of 0 means unscaled.
     (self.slope, self.intercept) = slope == 0 ? (1, 0) : (slope, intercept)
 
+    // The standard's codes: 1 metre, 2 millimetre, 3 micrometre, 0 not said (millimetres in practice).
+    try reader.seek(to: second ? 500 : 123)
+    let lengthUnit = (second ? Int(try reader.integer(Int32.self)) : Int(try reader.integer(UInt8.self))) & 7
+    guard lengthUnit != 1, lengthUnit != 3 else {
+      throw PetarError(
+        PETAR_ERROR_BAD_GEOMETRY,
+        "\(source): its header measures in \(lengthUnit == 1 ? "metres" : "micrometres"); write it in millimetres")
+    }
     try reader.seek(to: second ? 344 : 252)
     let qformCode = second ? Int(try reader.integer(Int32.self)) : Int(try reader.integer(Int16.self))
     let sformCode = second ? Int(try reader.integer(Int32.self)) : Int(try reader.integer(Int16.self))

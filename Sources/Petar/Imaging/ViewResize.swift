@@ -14,7 +14,7 @@ struct Box: Sendable, Equatable {
 }
 
 /// An array over the canvas or some of its slices, x fastest.
-struct Plane<Element: BitwiseCopyable>: Sendable {
+struct CanvasArray<Element: BitwiseCopyable>: Sendable {
   let voxels: Buffer<Element>
   let shape: SIMD3<Int>
 
@@ -38,7 +38,7 @@ struct Plane<Element: BitwiseCopyable>: Sendable {
   }
 }
 
-extension Plane where Element == UInt8 {
+extension CanvasArray where Element == UInt8 {
   func count(within box: Box) -> Int {
     var result = 0
     for z in box.lower.z...box.upper.z {
@@ -80,7 +80,7 @@ struct ViewResize {
   }
 
   /// Trilinear, no antialiasing: for PET and CT.
-  func linear(_ source: Plane<Float>, _ box: Box) throws -> Buffer<Float> {
+  func linear(_ source: CanvasArray<Float>, _ box: Box) throws -> Buffer<Float> {
     let output = try Buffer<Float>(count: extent.count)
     let (height, width) = (extent.height, extent.width)
     let xs = Self.linearTaps(from: box.shape.x, to: width, start: box.lower.x, stride: 1)
@@ -108,7 +108,7 @@ struct ViewResize {
   }
 
   /// Nearest voxel: for the mask. Also counts its voxels.
-  func nearest(_ source: Plane<UInt8>, _ box: Box) throws -> (voxels: Buffer<Float>, count: Int) {
+  func nearest(_ source: CanvasArray<UInt8>, _ box: Box) throws -> (voxels: Buffer<Float>, count: Int) {
     let output = try Buffer<Float>(count: extent.count)
     let counts = try Buffer<Int>(count: extent.depth)
     let extent = extent

@@ -3,7 +3,9 @@ import Foundation
 import Petar
 import Testing
 
-@Suite("PET and CT with grids of their own") struct GridTests {
+private typealias Phantom = ImagingPhantom
+
+@Suite("PET and CT with grids of their own") struct ImagingGridTests {
   /// PET of 200 x 200 at 4 mm, CT of 512 x 512 at 1 mm that covers the middle of it: the same result as with a CT and
   /// a mask made on the PET's grid. The CT is linear in space, so that interpolating it is exact but for rounding.
   @Test(arguments: [Exam.CTOutside.released, .air])
@@ -38,9 +40,9 @@ import Testing
         return inCT(place($0)) ? ball(SIMD3<Int>(index)) : 0
       }, ctOutside: outside)
 
-    let extent = views(16, 128, 128)
-    let result = try prepare(own, extent)
-    let expected = try prepare(shared, extent)
+    let extent = Phantom.views(16, 128, 128)
+    let result = try Phantom.prepare(own, extent)
+    let expected = try Phantom.prepare(shared, extent)
     #expect(result.warns("the CT does not cover"))
     #expect(expected.warnings.isEmpty)
     #expect(result.focalMaskVoxels > 0)
@@ -54,8 +56,8 @@ import Testing
   @Test("Grids that agree to a thousandth of a millimetre are left alone")
   func sameGrid() throws {
     var exam = try Phantom.exam(lesion: Phantom.ball(SIMD3(20, 18, 20), 3))
-    let extent = views(8, 32, 32)
-    let expected = try prepare(exam, extent)
+    let extent = Phantom.views(8, 32, 32)
+    let expected = try Phantom.prepare(exam, extent)
     func moved(by shift: Double) throws -> Volume {
       try Phantom.volume(
         SIMD3(40, 36, 50), Phantom.affine(spacing: SIMD3(3, 3, 3), origin: SIMD3(shift, 0, 0)), .hu
@@ -64,15 +66,15 @@ import Testing
       }
     }
     exam.ct = try moved(by: 5e-4)
-    let result = try prepare(exam, extent)
+    let result = try Phantom.prepare(exam, extent)
     for (a, b) in zip(result.arrays, expected.arrays) { #expect(a.elements.elementsEqual(b.elements)) }
     #expect(!result.geometry.text.contains("\"resampled_onto_pet\": true"))
     exam.ct = try moved(by: 5e-3)
-    #expect(try prepare(exam, extent).geometry.text.contains("\"resampled_onto_pet\": true"))
+    #expect(try Phantom.prepare(exam, extent).geometry.text.contains("\"resampled_onto_pet\": true"))
   }
 }
 
-@Suite("Real scans") struct RealScanTests {
+@Suite("Real scans") struct ImagingRealScanTests {
   static let data = ProcessInfo.processInfo.environment["PETAR_TEST_DATA"] ?? "../shared/data"
 
   static func has(_ path: String) -> Bool { FileManager.default.fileExists(atPath: "\(data)/\(path)") }
@@ -111,11 +113,11 @@ import Testing
       }
     }
     #expect(abs(highest - suvMax) < 1e-4)
-    let extent = views(16, 128, 128)
-    let result = try prepare(exam, extent)
+    let extent = Phantom.views(16, 128, 128)
+    let result = try Phantom.prepare(exam, extent)
     #expect(result.geometry.text.contains("\"voxels_on_pet_grid\": \(voxels),"))
     // The CT's mask is the same lesion drawn on a finer grid: the views' masks overlap to more than 90 %.
-    let onCT = try prepare(Exam(pet: exam.pet, ct: exam.ct, mask: volume("CT_mask", .label)), extent)
+    let onCT = try Phantom.prepare(Exam(pet: exam.pet, ct: exam.ct, mask: volume("CT_mask", .label)), extent)
     let both = zip(result.arrays[1].elements, onCT.arrays[1].elements).count { $0 == 1 && $1 == 1 }
     #expect(Double(2 * both) > 0.9 * Double(result.maskVoxels + onCT.maskVoxels))
   }

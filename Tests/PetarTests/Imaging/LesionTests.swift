@@ -2,17 +2,21 @@ import CPetar
 import Petar
 import Testing
 
-@Suite("Lesions that are small, cut, lost or many") struct LesionTests {
-  private let extent = views(16, 64, 64)
+private typealias Phantom = ImagingPhantom
 
-  private func refusal(_ exam: Exam) throws -> PetarError { try failure { _ = try prepare(exam, extent) } }
+@Suite("Lesions that are small, cut, lost or many") struct ImagingLesionTests {
+  private let extent = Phantom.views(16, 64, 64)
+
+  private func refusal(_ exam: Exam) throws -> PetarError {
+    try Phantom.failure { _ = try Phantom.prepare(exam, extent) }
+  }
 
   // MARK: Survival
 
   @Test("A voxel of 1 mm between the voxels of the 3 mm grid survives in the focal view")
   func oneVoxelOnAFineGrid() throws {
     let exam = try Phantom.exam(SIMD3(90, 90, 90), spacing: SIMD3(1, 1, 1), lesion: Phantom.ball(SIMD3(43, 46, 52), 0))
-    let result = try prepare(exam, extent)
+    let result = try Phantom.prepare(exam, extent)
     #expect(result.warns("falls between the voxels"))
     #expect(result.focalMaskVoxels > 0)
   }
@@ -23,7 +27,7 @@ import Testing
     // Mask slices of 1 mm: z = 62 mm lies between the PET slices at 60 and 66 mm.
     exam.mask = try Phantom.volume(
       SIMD3(40, 40, 170), Phantom.affine(spacing: SIMD3(3, 3, 1)), .label, Phantom.ball(SIMD3(20, 20, 62), 0))
-    let result = try prepare(exam, extent)
+    let result = try Phantom.prepare(exam, extent)
     #expect(result.warns("no PET voxel's centre lies in it"))
     #expect(result.focalMaskVoxels > 0)
     #expect(result.geometry.text.contains("\"voxels_on_pet_grid\": 1,"))
@@ -33,7 +37,7 @@ import Testing
   func vanishesInTheGlobalView() throws {
     // 50 slices onto 2: no single slice of 3 mm is sure to be sampled.
     let exam = try Phantom.exam(lesion: Phantom.ball(SIMD3(20, 20, 30), 0))
-    let result = try prepare(exam, views(2, 16, 16))
+    let result = try Phantom.prepare(exam, Phantom.views(2, 16, 16))
     #expect(result.maskVoxels == 0)
     #expect(result.focalMaskVoxels == 1)
     #expect(result.warns("resizing lost the lesion in the focal view"))
@@ -48,11 +52,13 @@ import Testing
   }
 
   @Test func headCrop() throws {
-    #expect(try prepare(headCropped(Phantom.ball(SIMD3(20, 18, 20), 2)), extent).warnings.isEmpty)
+    #expect(try Phantom.prepare(headCropped(Phantom.ball(SIMD3(20, 18, 20), 2)), extent).warnings.isEmpty)
     let above = try refusal(headCropped(Phantom.ball(SIMD3(20, 18, 40), 2)))
     #expect(above.status == PETAR_ERROR_MASK_OUTSIDE)
     #expect(above.message.contains("head crop"))
-    #expect(try prepare(headCropped(Phantom.ball(SIMD3(20, 18, 30), 2)), extent).warns("the head crop drops 19 slices"))
+    #expect(
+      try Phantom.prepare(headCropped(Phantom.ball(SIMD3(20, 18, 30), 2)), extent).warns(
+        "the head crop drops 19 slices"))
   }
 
   @Test("Without PET above SUV 5 the CT's bone tells where the body ends")
@@ -61,7 +67,7 @@ import Testing
     exam.ct = try Phantom.volume(SIMD3(40, 36, 50), Phantom.affine(spacing: SIMD3(3, 3, 3)), .hu) {
       $0 == SIMD3(20, 18, 41) ? 1001 : -500
     }
-    #expect(try prepare(exam, extent).geometry.text.contains("\"head_crop_slices\": 8,"))
+    #expect(try Phantom.prepare(exam, extent).geometry.text.contains("\"head_crop_slices\": 8,"))
   }
 
   @Test func canvas() throws {
@@ -71,7 +77,7 @@ import Testing
     let tall = try refusal(Phantom.exam(SIMD3(20, 20, 380), lesion: Phantom.ball(SIMD3(10, 10, 5), 1)))
     #expect(tall.status == PETAR_ERROR_MASK_OUTSIDE)
     #expect(tall.message.contains("350 slices"))
-    let cut = try prepare(Phantom.exam(SIMD3(230, 40, 10), lesion: Phantom.ball(SIMD3(15, 20, 5), 2)), extent)
+    let cut = try Phantom.prepare(Phantom.exam(SIMD3(230, 40, 10), lesion: Phantom.ball(SIMD3(15, 20, 5), 2)), extent)
     #expect(cut.warns("lie outside the middle 200 x 200"))
   }
 
@@ -86,13 +92,13 @@ import Testing
     #expect(try refusal(exam).status == PETAR_ERROR_MASK_OUTSIDE)
     // The PET ends at 117 mm; the lesion's middle lies at 120.
     exam.mask = try mask(at: 90)
-    #expect(try prepare(exam, extent).warns("lie outside the PET's field of view"))
+    #expect(try Phantom.prepare(exam, extent).warns("lie outside the PET's field of view"))
   }
 
   @Test("A lesion where the PET is 0 is cut off, and said to be")
   func noUptake() throws {
     let exam = try Phantom.exam(pet: { $0.x < 18 ? 1 : 0 }, lesion: Phantom.ball(SIMD3(20, 18, 20), 4))
-    #expect(try prepare(exam, extent).warns("where the PET is 0"))
+    #expect(try Phantom.prepare(exam, extent).warns("where the PET is 0"))
     let far = try Phantom.exam(
       SIMD3(80, 36, 50), pet: { $0.x < 18 ? 1 : 0 }, lesion: Phantom.ball(SIMD3(70, 18, 20), 4))
     #expect(try refusal(far).status == PETAR_ERROR_BAD_VOLUME)
@@ -111,14 +117,14 @@ import Testing
     #expect(absent.status == PETAR_ERROR_EMPTY_MASK)
     #expect(absent.message.contains("2, 5"))
     #expect(try refusal(labelled(-1)).status == PETAR_ERROR_INVALID_ARGUMENT)
-    #expect(try prepare(labelled(0), extent).warns("2 labels (2, 5)"))
-    let one = try prepare(labelled(5), extent)
+    #expect(try Phantom.prepare(labelled(0), extent).warns("2 labels (2, 5)"))
+    let one = try Phantom.prepare(labelled(5), extent)
     #expect(one.warnings.isEmpty)
     #expect(one.geometry.text.contains("\"centroid_mm\": [90, 90, 90]"))
   }
 
   @Test func allOnes() throws {
-    let result = try prepare(Phantom.exam(lesion: { _ in 1 }), extent)
+    let result = try Phantom.prepare(Phantom.exam(lesion: { _ in 1 }), extent)
     #expect(result.warns("fills 100 %"))
     #expect(result.maskVoxels == extent.extent.count)
   }
@@ -143,7 +149,7 @@ import Testing
     becquerel.pet = try Phantom.volume(shape, Phantom.affine(spacing: SIMD3(3, 3, 3)), .bqml, suvFactor: 1 / 4096) {
       Float($0.x % 7) * 4096
     }
-    let arrays = try zip(prepare(suv, extent).arrays, prepare(becquerel, extent).arrays)
+    let arrays = try zip(Phantom.prepare(suv, extent).arrays, Phantom.prepare(becquerel, extent).arrays)
     for (a, b) in arrays { #expect(a.elements.elementsEqual(b.elements)) }
   }
 
@@ -170,13 +176,14 @@ import Testing
     var exam = try Phantom.exam(
       pet: { $0.x == 0 ? -3 : 1 }, lesion: Phantom.ball(SIMD3(20, 18, 20), 2))
     exam.ct = try Phantom.volume(SIMD3(40, 36, 50), Phantom.affine(spacing: SIMD3(3, 3, 3)), .hu, { _ in 24 })
-    let result = try prepare(exam, extent)
+    let result = try Phantom.prepare(exam, extent)
     #expect(result.warns("PET values go down to SUV -3"))
     #expect(result.warns("no CT value lies below -200 HU"))
   }
 
-  @Test func fieldOfViewOfNoScanner() throws {
-    let exam = try Phantom.exam(SIMD3(4, 4, 4), spacing: SIMD3(2000, 2000, 9000), lesion: { _ in 1 })
+  @Test(arguments: [SIMD3(2000.0, 2000, 9000), SIMD3(0.003, 0.003, 0.004)])
+  func fieldOfViewOfNoScanner(_ spacing: SIMD3<Double>) throws {
+    let exam = try Phantom.exam(SIMD3(4, 4, 4), spacing: spacing, lesion: { _ in 1 })
     #expect(try refusal(exam).status == PETAR_ERROR_BAD_GEOMETRY)
   }
 
@@ -185,7 +192,7 @@ import Testing
   @Test func cancelAndProgress() throws {
     let exam = try Phantom.exam(lesion: Phantom.ball(SIMD3(20, 18, 20), 2))
     let pool = try ThreadPool(threads: 1)
-    let error = try failure {
+    let error = try Phantom.failure {
       _ = try prepareViews(exam, extent, pool: pool, isCancelled: { true }, progress: { _ in })
     }
     #expect(error.status == PETAR_CANCELLED)

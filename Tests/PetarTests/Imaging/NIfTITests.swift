@@ -4,8 +4,10 @@ import Foundation
 import Petar
 import Testing
 
+private typealias Phantom = ImagingPhantom
+
 @Suite("NIfTI") struct NIfTITests {
-  private static let folder = ReferenceExam.folder.appending(path: "nifti")
+  private static let folder = ImagingReference.folder.appending(path: "nifti")
 
   @Test("Every way nibabel writes an image reads back with its affine")
   func variants() throws {
@@ -43,13 +45,13 @@ import Testing
   }
 
   @Test func filesThatCannotBeRead() throws {
-    let missing = try failure { _ = try NIfTI.read(path: "/nonexistent/pet.nii.gz") }
+    let missing = try Phantom.failure { _ = try NIfTI.read(path: "/nonexistent/pet.nii.gz") }
     #expect(missing.status == PETAR_ERROR_IO)
     #expect(missing.message.contains("No such file or directory"))
-    let folder = try failure { _ = try NIfTI.read(path: Self.folder.path) }
+    let folder = try Phantom.failure { _ = try NIfTI.read(path: Self.folder.path) }
     #expect(folder.status == PETAR_ERROR_IO)
     #expect(folder.message.contains("Is a directory"))
-    #expect(try failure { _ = try NIfTI.read(path: "/dev/null") }.status == PETAR_ERROR_IO)
+    #expect(try Phantom.failure { _ = try NIfTI.read(path: "/dev/null") }.status == PETAR_ERROR_IO)
   }
 
   // MARK: Headers made by hand
@@ -120,7 +122,7 @@ import Testing
       ("header half", [345: [UInt8(ascii: "i")]]),
     ]
     for (expected, changes) in damaged {
-      let error = try failure { _ = try parse(file(changes)) }
+      let error = try Phantom.failure { _ = try parse(file(changes)) }
       #expect(error.status == PETAR_ERROR_BAD_VOLUME)
       #expect(error.message.contains(expected), "\(error.message)")
     }
@@ -131,13 +133,14 @@ import Testing
       [254: bytes(Int16(0))],  // neither form
       [280: bytes(Float(0))],  // singular sform
       [280: bytes(Float.nan)],
+      [123: [1]],  // metres
       [254: bytes(Int16(0)), 252: bytes(Int16(1))],  // qform with voxels of 0 mm
       [
         254: bytes(Int16(0)), 252: bytes(Int16(1)), 80: bytes(Float(2)) + bytes(Float(2)) + bytes(Float(2)),
         256: bytes(Float(3)),
       ],
     ] {
-      #expect(try failure { _ = try parse(file(changes)) }.status == PETAR_ERROR_BAD_GEOMETRY)
+      #expect(try Phantom.failure { _ = try parse(file(changes)) }.status == PETAR_ERROR_BAD_GEOMETRY)
     }
   }
 
@@ -146,18 +149,18 @@ import Testing
       try parse(file([70: bytes(Int16(1024)), 352: bytes(value)], voxelBytes: 64))
     }
     #expect(try value(at: .zero, image(-(1 << 53))) == -9_007_199_254_740_992)
-    #expect(try failure { _ = try image((1 << 53) + 1) }.message.contains("does not fit a double"))
+    #expect(try Phantom.failure { _ = try image((1 << 53) + 1) }.message.contains("does not fit a double"))
   }
 
   @Test("Cut off at any byte, packed or not")
   func truncated() throws {
     let plain = file()
     for length in 0..<plain.count {
-      #expect(try failure { _ = try parse(Array(plain[..<length])) }.status == PETAR_ERROR_BAD_VOLUME)
+      #expect(try Phantom.failure { _ = try parse(Array(plain[..<length])) }.status == PETAR_ERROR_BAD_VOLUME)
     }
     let packed = [UInt8](try Data(contentsOf: Self.folder.appending(path: "v1_le_i2.nii.gz")))
     for length in 0..<packed.count {
-      #expect(try failure { _ = try parse(Array(packed[..<length])) }.status == PETAR_ERROR_BAD_VOLUME)
+      #expect(try Phantom.failure { _ = try parse(Array(packed[..<length])) }.status == PETAR_ERROR_BAD_VOLUME)
     }
   }
 
@@ -185,7 +188,7 @@ import Testing
     #expect(try value(at: SIMD3(1, 1, 1), parse(gzip(file() + [UInt8](repeating: 0, count: 10 << 20)))) == 7)
     var damaged = try gzip(file())
     damaged[damaged.count - 6] ^= 0x01  // checksum
-    #expect(try failure { _ = try parse(damaged) }.status == PETAR_ERROR_BAD_VOLUME)
+    #expect(try Phantom.failure { _ = try parse(damaged) }.status == PETAR_ERROR_BAD_VOLUME)
   }
 }
 

@@ -2,7 +2,9 @@ import CPetar
 import Petar
 import Testing
 
-@Suite("Axis orders") struct OrientationTests {
+private typealias Phantom = ImagingPhantom
+
+@Suite("Axis orders") struct ImagingOrientationTests {
   /// An order of the stored axes and which of them are reversed.
   struct Storage: Sendable, CustomTestStringConvertible {
     let order: [Int]
@@ -61,15 +63,15 @@ import Testing
 
   @Test("An exam stored in any of the 48 orders gives the same six arrays")
   func sameArrays() throws {
-    let extent = views(8, 48, 48)
+    let extent = Phantom.views(8, 48, 48)
     let plain = Storage(order: [0, 1, 2], reversed: [false, false, false])
-    let expected = try prepare(Self.exam(plain, plain), extent)
+    let expected = try Phantom.prepare(Self.exam(plain, plain), extent)
     #expect(expected.maskVoxels > 0)
     for (index, storage) in Storage.all.enumerated() {
       // The CT comes in yet another order than PET and mask.
       let exam = try Self.exam(storage, Storage.all[(index + 19) % 48])
       #expect(exam.pet.grid.axes == storage.axes)
-      let result = try prepare(exam, extent)
+      let result = try Phantom.prepare(exam, extent)
       for (array, other) in zip(result.arrays, expected.arrays) {
         #expect(array.elements.elementsEqual(other.elements), "stored as \(storage.axes)")
       }

@@ -2,7 +2,9 @@ import CPetar
 import Petar
 import Testing
 
-@Suite("Volumes") struct VolumeTests {
+private typealias Phantom = ImagingPhantom
+
+@Suite("Volumes") struct ImagingVolumeTests {
   private func volume(
     _ voxels: [Float] = [0, 1, 2, 3, 4, 5, 6, 7], shape: [Int] = [2, 2, 2],
     affine: [Double] = Phantom.affine(spacing: SIMD3(1, 1, 1)), unit: Volume.Unit = .suv, suvFactor: Double = 1,
@@ -23,14 +25,14 @@ import Testing
 
   @Test(arguments: [Float.nan, .infinity, -.infinity])
   func voxelsAreFinite(_ voxel: Float) throws {
-    #expect(try failure { _ = try volume([0, 1, 2, voxel, 4, 5, 6, 7]) }.status == PETAR_ERROR_BAD_VOLUME)
+    #expect(try Phantom.failure { _ = try volume([0, 1, 2, voxel, 4, 5, 6, 7]) }.status == PETAR_ERROR_BAD_VOLUME)
   }
 
   @Test(arguments: [
     [2, 2], [2, 2, 3], [0, 2, 4], [-2, -2, 2], [1 << 62, 4, 1], [1 << 16, 1 << 16, 1], [Int.max, Int.max, Int.max],
   ])
   func shapeFitsTheBytes(_ shape: [Int]) throws {
-    #expect(try failure { _ = try volume(shape: shape) }.status == PETAR_ERROR_BAD_VOLUME)
+    #expect(try Phantom.failure { _ = try volume(shape: shape) }.status == PETAR_ERROR_BAD_VOLUME)
   }
 
   @Test(arguments: [
@@ -41,26 +43,27 @@ import Testing
     [1, 0, 0],
   ])
   func affineSaysWhereVoxelsLie(_ affine: [Double]) throws {
-    #expect(try failure { _ = try volume(affine: affine) }.status == PETAR_ERROR_BAD_GEOMETRY)
+    #expect(try Phantom.failure { _ = try volume(affine: affine) }.status == PETAR_ERROR_BAD_GEOMETRY)
   }
 
   @Test func scalingIsANumber() throws {
-    #expect(try failure { _ = try volume(slope: .nan) }.status == PETAR_ERROR_BAD_VOLUME)
-    #expect(try failure { _ = try volume(slope: 0) }.status == PETAR_ERROR_BAD_VOLUME)
-    #expect(try failure { _ = try volume(slope: 1e300) }.status == PETAR_ERROR_BAD_VOLUME)
-    #expect(try failure { _ = try volume(unit: .bqml, suvFactor: 0) }.status == PETAR_ERROR_BAD_UNIT)
-    #expect(try failure { _ = try volume(unit: .bqml, suvFactor: .nan) }.status == PETAR_ERROR_BAD_UNIT)
+    #expect(try Phantom.failure { _ = try volume(slope: .nan) }.status == PETAR_ERROR_BAD_VOLUME)
+    #expect(try Phantom.failure { _ = try volume(slope: 0) }.status == PETAR_ERROR_BAD_VOLUME)
+    #expect(try Phantom.failure { _ = try volume(slope: 1e300) }.status == PETAR_ERROR_BAD_VOLUME)
+    #expect(try Phantom.failure { _ = try volume(unit: .bqml, suvFactor: 0) }.status == PETAR_ERROR_BAD_UNIT)
+    #expect(try Phantom.failure { _ = try volume(unit: .bqml, suvFactor: .nan) }.status == PETAR_ERROR_BAD_UNIT)
   }
 
   @Test func labels() throws {
     #expect(try volume([0, 7, 3, 3, -1, 0, 12.0004, 7], unit: .label).labels() == [3, 7, 12])
     #expect(try volume([0, 0, 0, 0, 0, 0, 0, 0], unit: .label).labels() == [])
-    let soft = try failure { _ = try volume([0, 0.5, 0, 0, 0, 0, 0, 0], unit: .label).labels() }
+    let soft = try Phantom.failure { _ = try volume([0, 0.5, 0, 0, 0, 0, 0, 0], unit: .label).labels() }
     #expect(soft.status == PETAR_ERROR_BAD_VOLUME)
     #expect(soft.message.contains("threshold it first"))
     #expect(
-      try failure { _ = try volume([0, 0, 0, 0, 0, 0, 0, 3e9], unit: .label).labels() }.status == PETAR_ERROR_BAD_VOLUME
+      try Phantom.failure { _ = try volume([0, 0, 0, 0, 0, 0, 0, 3e9], unit: .label).labels() }.status
+        == PETAR_ERROR_BAD_VOLUME
     )
-    #expect(try failure { _ = try volume(unit: .hu).labels() }.status == PETAR_ERROR_BAD_UNIT)
+    #expect(try Phantom.failure { _ = try volume(unit: .hu).labels() }.status == PETAR_ERROR_BAD_UNIT)
   }
 }

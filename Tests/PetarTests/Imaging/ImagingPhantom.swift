@@ -1,8 +1,9 @@
 import CPetar
 import Petar
+import Testing
 
 /// Volumes and exams made up in memory.
-enum Phantom {
+enum ImagingPhantom {
   /// Axis-parallel grid, row by row.
   static func affine(spacing: SIMD3<Double>, origin: SIMD3<Double> = .zero) -> [Double] {
     [spacing.x, 0, 0, origin.x, 0, spacing.y, 0, origin.y, 0, 0, spacing.z, origin.z, 0, 0, 0, 1]
@@ -46,6 +47,24 @@ enum Phantom {
       let difference = index &- centre
       return (difference &* difference).wrappedSum() <= radius * radius ? 1 : 0
     }
+  }
+}
+
+extension ImagingPhantom {
+  /// Prepares an exam on one thread, without a caller who listens.
+  static func prepare(_ exam: Exam, _ views: ModelDescription.Views) throws -> Views {
+    try prepareViews(exam, views, pool: ThreadPool(threads: 1), isCancelled: { false }, progress: { _ in })
+  }
+
+  static func views(_ depth: Int, _ height: Int, _ width: Int) -> ModelDescription.Views {
+    var views = ModelDescription.Views()
+    views.extent = ModelDescription.Extent(depth, height, width)
+    return views
+  }
+
+  /// What `body` fails with; the test fails if it does not.
+  static func failure(_ body: () throws -> Void) throws -> PetarError {
+    try #require(throws: PetarError.self) { try body() }
   }
 }
 

@@ -5,7 +5,7 @@ import Petar
 import Testing
 
 /// An exam of Tests/Fixtures/imaging with what nibabel, nilearn and torch made of it (make_imaging.py).
-struct ReferenceExam {
+struct ImagingReference {
   /// One of the six arrays: samples and slice means of PET and CT, every voxel of a mask.
   enum Content {
     case samples(positions: [Int], values: [Float], sliceMeans: [Double])
@@ -81,20 +81,4 @@ struct ReferenceExam {
     }
     return (largest, maskVoxels)
   }
-}
-
-/// Prepares an exam on one thread, without a caller who listens.
-func prepare(_ exam: Exam, _ views: ModelDescription.Views) throws -> Views {
-  try prepareViews(exam, views, pool: ThreadPool(threads: 1), isCancelled: { false }, progress: { _ in })
-}
-
-func views(_ depth: Int, _ height: Int, _ width: Int) -> ModelDescription.Views {
-  var views = ModelDescription.Views()
-  views.extent = ModelDescription.Extent(depth, height, width)
-  return views
-}
-
-/// What `body` fails with; the test fails if it does not.
-func failure(_ body: () throws -> Void) throws -> PetarError {
-  try #require(throws: PetarError.self) { try body() }
 }
