@@ -6,6 +6,8 @@ private let configName = "tokenizer_config.json"
 private let specialNames = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"]
 
 /// tokenizer.model and what transformers' slow LlamaTokenizer reads next to it.
+///
+/// `clean_up_tokenization_spaces` is left aside: it changes decoded text only, and no stream could follow it.
 func readSlowTokenizer(_ files: TokenizerFolder) throws -> TokenizerDefinition {
   var definition = try files.bytes("tokenizer.model").withUnsafeBytes {
     try readSentencePiece($0, source: files.path(of: "tokenizer.model"))

@@ -24,7 +24,7 @@ package final class Tokenizer: Sendable {
     }
     let pieces = try TokenizerPieces(definition, source: source)
     guard let added = TokenizerAddedTokens(definition.addedTokens) else {
-      throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): two added tokens have the same text")
+      throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): two added tokens have the same text, or there are too many")
     }
     self.definition = definition
     self.count = count

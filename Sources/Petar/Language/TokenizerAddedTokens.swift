@@ -12,7 +12,7 @@ struct TokenizerAddedTokens: Sendable {
   private let byID: [Int32: Int32]
   private let trie: TokenizerTrie
 
-  /// nil when two tokens have the same text.
+  /// nil when two tokens have the same text, or when there are too many.
   init?(_ tokens: [TokenizerDefinition.AddedToken], spelled: (String) -> [UInt8] = { Array($0.utf8) }) {
     self.tokens = tokens
     var byText = TokenizerIndex(capacity: tokens.count)
@@ -20,9 +20,8 @@ struct TokenizerAddedTokens: Sendable {
     var trie = TokenizerTrie()
     for (position, token) in tokens.enumerated() {
       let position = Int32(truncatingIfNeeded: position)
-      guard byText.insert(token.text, id: position) else { return nil }
+      guard byText.insert(token.text, id: position), trie.insert(spelled(token.text), id: position) else { return nil }
       byID[token.id] = position
-      trie.insert(spelled(token.text), id: position)
     }
     self.byText = byText
     self.byID = byID

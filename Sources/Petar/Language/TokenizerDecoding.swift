@@ -136,7 +136,7 @@ struct FastDetokenizer: Detokenizer {
       let text = token?.text ?? (definition.pieces.indices.contains(Int(id)) ? definition.pieces[Int(id)].text : nil)
     else { return }
     bytes.finish(into: &out)
-    out += replacing(TokenizerPieces.space, by: [UInt8(ascii: " ")], in: Array(text.utf8))
+    out += TokenizerPieces.unescape(Array(text.utf8))
   }
 
   mutating func finish() { bytes.finish(into: &out) }
@@ -194,7 +194,7 @@ struct SentencePieceText: Sendable {
         text.removeFirst(TokenizerPieces.space.count)
         stripped = !removeExtraWhitespaces
       }
-      out += replacing(TokenizerPieces.space, by: [UInt8(ascii: " ")], in: text)
+      out += TokenizerPieces.unescape(text)
     }
   }
 
@@ -207,7 +207,7 @@ struct TokenizerByteRun: Sendable {
 
   mutating func push(_ byte: UInt8, into out: inout [UInt8]) {
     pending.append(byte)
-    while let first = pending.first, pending.count >= utf8Length(first) { writeFirst(into: &out) }
+    while let first = pending.first, pending.count >= TokenizerPieces.length(of: first) { writeFirst(into: &out) }
   }
 
   mutating func finish(into out: inout [UInt8]) {
@@ -215,7 +215,7 @@ struct TokenizerByteRun: Sendable {
   }
 
   private mutating func writeFirst(into out: inout [UInt8]) {
-    let character = pending.prefix(utf8Length(pending[0]))
+    let character = pending.prefix(TokenizerPieces.length(of: pending[0]))
     if String(validating: character, as: UTF8.self) != nil {
       out += character
       pending.removeFirst(character.count)

@@ -114,7 +114,7 @@ package struct TokenizerDefinition: Sendable, Equatable {
 extension TokenizerDefinition {
   /// Most ids, and most bytes in the text of one of them.
   package static let maximumCount = 1 << 22
-  package static let maximumTextLength = 1024
+  package static let maximumTextLength = 256
 
   /// Refuses numbers that no tokenizer can be built from.
   package func validate(source: String) throws {

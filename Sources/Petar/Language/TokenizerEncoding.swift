@@ -50,7 +50,7 @@ struct TokenizerSlowEncoder: TokenizerEncoder {
   }
 
   func encode(_ text: [UInt8]) -> [Int32] {
-    let text = replacing(TokenizerPieces.space, by: [UInt8(ascii: " ")], in: text)
+    let text = TokenizerPieces.unescape(text)
     let stretches = added.splitSlowly(addPrefixSpace ? TokenizerPieces.space + text : text)
     var ids: [Int32] = []
     for (position, stretch) in stretches.enumerated() {
@@ -91,7 +91,9 @@ struct TokenizerFastEncoder: TokenizerEncoder {
       let normalized = TokenizerAddedTokens(
         definition.addedTokens.filter(\.normalized),
         spelled: { normalizes ? Self.normalize(Array($0.utf8)) : Array($0.utf8) })
-    else { throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): two added tokens have the same text") }
+    else {
+      throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): two added tokens have the same text, or there are too many")
+    }
     self.raw = raw
     self.normalized = normalized
     var merges: [UInt64: (rank: Int, id: Int32)] = [:]
@@ -126,12 +128,12 @@ struct TokenizerFastEncoder: TokenizerEncoder {
 
   /// The normalizers Prepend and Replace.
   private static func normalize(_ text: [UInt8]) -> [UInt8] {
-    TokenizerPieces.space + replacing([UInt8(ascii: " ")], by: TokenizerPieces.space, in: text)
+    TokenizerPieces.space + TokenizerPieces.escape(text)
   }
 
   /// The pre-tokenizer Metaspace.
   private func prefixed(_ text: [UInt8], isFirst: Bool) -> [UInt8] {
-    let text = replacing([UInt8(ascii: " ")], by: TokenizerPieces.space, in: text)
+    let text = TokenizerPieces.escape(text)
     let wanted = prefix == .always || (prefix == .first && isFirst)
     return wanted && !text.starts(with: TokenizerPieces.space) ? TokenizerPieces.space + text : text
   }
@@ -142,7 +144,7 @@ struct TokenizerFastEncoder: TokenizerEncoder {
     var afterUnknown = false
     var position = 0
     while position < text.count {
-      let length = min(utf8Length(text[position]), text.count - position)
+      let length = min(TokenizerPieces.length(of: text[position]), text.count - position)
       let character = text[position..<(position + length)]
       let bytes = pieces.byteIDs.isEmpty ? [] : character.map { pieces.byteIDs[Int($0)] }
       let isUnknown: Bool
@@ -172,21 +174,4 @@ struct TokenizerFastEncoder: TokenizerEncoder {
   private static func key(_ left: Int32, _ right: Int32) -> UInt64 {
     UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
   }
-}
-
-/// `text` with every `pattern` (not empty) replaced.
-func replacing(_ pattern: [UInt8], by replacement: [UInt8], in text: [UInt8]) -> [UInt8] {
-  var out: [UInt8] = []
-  out.reserveCapacity(text.count)
-  var rest = text[...]
-  while let first = rest.first {
-    if rest.starts(with: pattern) {
-      out += replacement
-      rest = rest.dropFirst(pattern.count)
-    } else {
-      out.append(first)
-      rest = rest.dropFirst()
-    }
-  }
-  return out
 }

@@ -20,14 +20,17 @@ struct TokenizerIndex: Sendable {
 
   /// False when the text is there already. No more than `capacity` texts may be inserted.
   mutating func insert(_ text: String, id: Int32) -> Bool {
-    let text = Array(text.utf8)
-    let slot = text.withUnsafeBytes { self.slot(of: $0) }
-    guard slots[slot] < 0, entries.count * 2 < slots.count else { return false }
-    slots[slot] = Int32(truncatingIfNeeded: entries.count)
-    entries.append(Entry(start: bytes.count, length: text.count, id: id))
-    bytes.append(contentsOf: text)
-    longest = max(longest, text.count)
-    return true
+    var text = text
+    return text.withUTF8 { utf8 in
+      let text = UnsafeRawBufferPointer(utf8)
+      let slot = slot(of: text)
+      guard slots[slot] < 0, entries.count * 2 < slots.count else { return false }
+      slots[slot] = Int32(truncatingIfNeeded: entries.count)
+      entries.append(Entry(start: bytes.count, length: text.count, id: id))
+      bytes.append(contentsOf: text)
+      longest = max(longest, text.count)
+      return true
+    }
   }
 
   func find(_ text: UnsafeRawBufferPointer) -> Int32? {
@@ -46,10 +49,16 @@ struct TokenizerIndex: Sendable {
     var hasher = Hasher()
     hasher.combine(bytes: text)
     var slot = hasher.finalize() & (slots.count - 1)
-    while slots[slot] >= 0 {
-      let entry = entries[Int(slots[slot])]
-      if entry.length == text.count, bytes[entry.start..<(entry.start + entry.length)].elementsEqual(text) { break }
-      slot = (slot + 1) & (slots.count - 1)
+    bytes.withUnsafeBytes { bytes in
+      while slots[slot] >= 0 {
+        let entry = entries[Int(slots[slot])]
+        if entry.length == text.count,
+          UnsafeRawBufferPointer(rebasing: bytes[entry.start..<(entry.start + entry.length)]).elementsEqual(text)
+        {
+          break
+        }
+        slot = (slot + 1) & (slots.count - 1)
+      }
     }
     return slot
   }
@@ -57,6 +66,8 @@ struct TokenizerIndex: Sendable {
 
 /// Finds the longest of a set of texts that starts at a position.
 struct TokenizerTrie: Sendable {
+  /// A node takes far more memory than the byte of a file that asks for it.
+  private static let maximumNodes = 1 << 20
   /// (node << 8 | byte) -> node.
   private var edges: [UInt64: UInt32] = [:]
   /// The id that ends in a node, or -1.
@@ -64,7 +75,8 @@ struct TokenizerTrie: Sendable {
   private var starts = [Bool](repeating: false, count: 256)
   var isEmpty: Bool { edges.isEmpty }
 
-  mutating func insert(_ text: some Sequence<UInt8>, id: Int32) {
+  /// False when there would be more nodes than `maximumNodes`.
+  mutating func insert(_ text: some Sequence<UInt8>, id: Int32) -> Bool {
     var node: UInt32 = 0
     for byte in text {
       if node == 0 { starts[Int(byte)] = true }
@@ -72,6 +84,7 @@ struct TokenizerTrie: Sendable {
       if let next = edges[key] {
         node = next
       } else {
+        guard ends.count < Self.maximumNodes else { return false }
         let next = UInt32(truncatingIfNeeded: ends.count)
         edges[key] = next
         ends.append(-1)
@@ -79,6 +92,7 @@ struct TokenizerTrie: Sendable {
       }
     }
     if node != 0 { ends[Int(node)] = id }
+    return true
   }
 
   func longestMatch(in text: UnsafeRawBufferPointer, at position: Int) -> (length: Int, id: Int32)? {

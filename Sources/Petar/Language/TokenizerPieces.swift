@@ -33,7 +33,7 @@ struct TokenizerPieces: Sendable {
       case .normal, .unused: isNew = ordinary.insert(piece.text, id: id)
       case .userDefined:
         isNew = ordinary.insert(piece.text, id: id)
-        userDefined.insert(piece.text.utf8, id: id)
+        guard userDefined.insert(piece.text.utf8, id: id) else { throw fail("there are too many user-defined pieces") }
       case .control: isNew = reserved.insert(piece.text, id: id)
       case .unknown:
         guard unknown == nil else { throw fail("pieces \(unknown ?? 0) and \(id) are both the unknown piece") }
@@ -120,7 +120,7 @@ struct TokenizerPieces: Sendable {
         symbols.append(TokenizerSymbol(start: position, length: match.length, id: match.id, frozen: true))
         position += match.length
       } else {
-        let length = min(utf8Length(text[position]), text.count - position)
+        let length = min(Self.length(of: text[position]), text.count - position)
         let character = UnsafeRawBufferPointer(rebasing: text[position..<(position + length)])
         symbols.append(TokenizerSymbol(start: position, length: length, id: ordinary.find(character) ?? -1))
         position += length
@@ -138,17 +138,14 @@ struct TokenizerPieces: Sendable {
     var out: [UInt8] = []
     out.reserveCapacity(text.count + 3)
     if dummyPrefix { out.append(contentsOf: Self.space) }
-    guard removeExtraWhitespaces else {
-      for byte in text { byte == blank ? out.append(contentsOf: Self.space) : out.append(byte) }
-      return out
-    }
+    guard removeExtraWhitespaces else { return out + Self.escape(text) }
     text.withUnsafeBytes { text in
       var position = start
       var afterSpace = true
       while position < text.count {
         let length =
           userDefined.longestMatch(in: text, at: position)?.length
-          ?? min(utf8Length(text[position]), text.count - position)
+          ?? min(Self.length(of: text[position]), text.count - position)
         var unit = text[position..<(position + length)]
         if afterSpace { unit = unit.drop { $0 == blank } }
         for byte in unit { byte == blank ? out.append(contentsOf: Self.space) : out.append(byte) }
@@ -168,14 +165,37 @@ struct TokenizerPieces: Sendable {
     else { return nil }
     return UInt8(Substring(digits), radix: 16)
   }
-}
 
-/// Bytes of the UTF-8 character that a byte begins; 1 for one that begins none.
-func utf8Length(_ first: UInt8) -> Int {
-  switch first {
-  case 0xC0...0xDF: 2
-  case 0xE0...0xEF: 3
-  case 0xF0...0xF7: 4
-  default: 1
+  /// Bytes of the UTF-8 character that a byte begins; 1 for one that begins none.
+  static func length(of first: UInt8) -> Int {
+    switch first {
+    case 0xC0...0xDF: 2
+    case 0xE0...0xEF: 3
+    case 0xF0...0xF7: 4
+    default: 1
+    }
+  }
+
+  /// Spaces become U+2581.
+  static func escape(_ text: [UInt8]) -> [UInt8] {
+    guard text.contains(UInt8(ascii: " ")) else { return text }
+    var out: [UInt8] = []
+    out.reserveCapacity(text.count)
+    for byte in text { byte == UInt8(ascii: " ") ? out.append(contentsOf: space) : out.append(byte) }
+    return out
+  }
+
+  /// U+2581 becomes a space.
+  static func unescape(_ text: [UInt8]) -> [UInt8] {
+    guard text.contains(space[0]) else { return text }
+    var out: [UInt8] = []
+    out.reserveCapacity(text.count)
+    var rest = text[...]
+    while let first = rest.first {
+      let isSpace = rest.starts(with: space)
+      out.append(isSpace ? UInt8(ascii: " ") : first)
+      rest = rest.dropFirst(isSpace ? space.count : 1)
+    }
+    return out
   }
 }

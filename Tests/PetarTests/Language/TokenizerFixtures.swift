@@ -99,7 +99,10 @@ func tokenizerDefinition(gguf file: URL) throws -> TokenizerDefinition {
     }
     var definition = TokenizerDefinition()
     for ((text, score), kind) in zip(zip(texts, scores), kinds) {
-      definition.pieces.append(.init(text, score: score, kind: .init(rawValue: UInt8(kind)) ?? .normal))
+      let kind = TokenizerDefinition.Piece.Kind(rawValue: UInt8(kind)) ?? .normal
+      // After the SentencePiece model's own pieces come added tokens and padding, which the vectors do not touch.
+      let isPiece = definition.pieces.count < 32000
+      definition.pieces.append(isPiece ? .init(text, score: score, kind: kind) : .init("", kind: .unused))
     }
     return definition
   }
