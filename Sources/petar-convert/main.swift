@@ -22,7 +22,7 @@ do {
   case _ where words.contains("--help") || words.contains("-h") || words.isEmpty:
     print(usage, terminator: "")
     if words.isEmpty { exit(2) }
-  case "--version": print("petar-convert \(converterVersion), .petar format \(PetarFileHeader.version)")
+  case "--version": print("petar-convert \(Library.version), .petar format \(PetarFileHeader.version)")
   case "inspect": try InspectCommand.run(words.dropFirst())
   case "verify": try VerifyCommand.run(words.dropFirst())
   default: try ConvertCommand.run(words)
