@@ -141,6 +141,18 @@ import Testing
     }
   }
 
+  @Test func theSameBytesWhateverTheThreads() throws {
+    try withTemporaryFolder { folder in
+      try TestCheckpoint(.phi3).write(to: "\(folder)/tiny")
+      let files = try [1, 2, 3, 7].map { threads in
+        try convert(
+          checkpoint: "\(folder)/tiny", output: "\(folder)/\(threads).petar", weights: .q8, threads: threads)
+        return try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(threads).petar"))
+      }
+      #expect(Set(files).count == 1)
+    }
+  }
+
   @Test func halfPrecisionEdgeCases() throws {
     // The largest, the smallest normal, subnormal ones, both zeros.
     let halves: [UInt16] = [0x7bff, 0xfbff, 0x0400, 0x03ff, 0x0001, 0x8001, 0x0000, 0x8000, 0x3555]
