@@ -3,9 +3,6 @@ import Glibc
 import Petar
 import Synchronization
 
-/// The version of the converter, as it goes into a file's provenance.
-package let converterVersion = "0.1.0"
-
 /// Columns that share an int8 scale.
 let groupColumns = 128
 
@@ -51,7 +48,7 @@ package func convert(
 
   description.provenance.sourceHash = work.sourceHash()
   description.provenance.source = folderName(folder)
-  description.provenance.tool = "petar-convert \(converterVersion)"
+  description.provenance.tool = "petar-convert \(Library.version)"
   description.provenance.licence = checkpoint.licence ?? "not stated"
   description.provenance.intendedUse = "For research use only. Not a medical device."
   try writer.finish(description: description, tokenizer: tokenizer.definition, beforeRename: { try work.report(0) })

@@ -16,13 +16,14 @@ func exitCode(_ error: PetarError, converting: Bool) -> Int32 {
 }
 
 let words = CommandLine.arguments.dropFirst()
-let command = words.first ?? "--help"
+let command = words.first ?? ""
 do {
   switch command {
-  case _ where words.contains("--help") || words.contains("-h") || words.isEmpty:
-    print(usage, terminator: "")
-    if words.isEmpty { exit(2) }
-  case "--version": print("petar-convert \(converterVersion), .petar format \(PetarFileHeader.version)")
+  case _ where words.isEmpty:
+    printError(usage)
+    exit(2)
+  case _ where words.contains("--help") || words.contains("-h"): print(usage, terminator: "")
+  case "--version": print("petar-convert \(Library.version), .petar format \(PetarFileHeader.version)")
   case "inspect": try InspectCommand.run(words.dropFirst())
   case "verify": try VerifyCommand.run(words.dropFirst())
   default: try ConvertCommand.run(words)

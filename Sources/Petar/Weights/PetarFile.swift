@@ -45,7 +45,8 @@ package final class PetarFile: Sendable {
   /// The path, for messages.
   package let source: String
   package let description: ModelDescription
-  package let tokenizer: TokenizerDefinition
+  /// The content of the tokenizer section: what `TokenizerDefinition.write` wrote.
+  package let tokenizerBytes: [UInt8]
   /// The tensors in the order in which they lie in the file.
   package let entries: [PetarFileEntry]
   /// 64 hexadecimal digits; the same for the same model, whatever the file is called.
@@ -97,13 +98,17 @@ package final class PetarFile: Sendable {
     // Metadata and tokenizer.
     let metadata = try header.metadata.stored(in: reader, startingAt: end + directory.count, called: "metadata")
     let content = try header.metadata.decompressed(metadata, source: source, called: "metadata")
-    description = try Self.read(content, source: "metadata of \(source)", ModelDescription.init(from:))
+    description = try content.withUnsafeBytes { content in
+      var reader = ByteReader(content, source: "metadata of \(source)")
+      let description = try ModelDescription(from: &reader)
+      guard reader.remaining == 0 else { throw reader.fail("\(reader.remaining) bytes follow its last field") }
+      return description
+    }
     let tokenizerStart = end + directory.count + metadata.count
-    let stored = try header.tokenizer.stored(in: reader, startingAt: tokenizerStart, called: "tokenizer")
-    let definition = try header.tokenizer.decompressed(stored, source: source, called: "tokenizer")
-    tokenizer = try Self.read(definition, source: "tokenizer of \(source)", TokenizerDefinition.init(from:))
-    guard tokenizerStart + stored.count == bytes.count else {
-      throw reader.fail("\(bytes.count - tokenizerStart - stored.count) bytes follow the tokenizer")
+    let tokenizer = try header.tokenizer.stored(in: reader, startingAt: tokenizerStart, called: "tokenizer")
+    tokenizerBytes = try header.tokenizer.decompressed(tokenizer, source: source, called: "tokenizer")
+    guard tokenizerStart + tokenizer.count == bytes.count else {
+      throw reader.fail("\(bytes.count - tokenizerStart - tokenizer.count) bytes follow the tokenizer")
     }
 
     var index: [String: Int] = [:]
@@ -114,18 +119,6 @@ package final class PetarFile: Sendable {
     modelHash.update(directory)
     modelHash.update(metadata)
     hash = hexadecimal(modelHash.finish())
-  }
-
-  /// All of `content`, nothing left over.
-  private static func read<Value>(
-    _ content: [UInt8], source: String, _ parse: (inout ByteReader) throws -> Value
-  ) throws -> Value {
-    try content.withUnsafeBytes { content in
-      var reader = ByteReader(content, source: source)
-      let value = try parse(&reader)
-      guard reader.remaining == 0 else { throw reader.fail("\(reader.remaining) bytes follow its last field") }
-      return value
-    }
   }
 }
 

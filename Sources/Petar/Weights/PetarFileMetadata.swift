@@ -6,8 +6,8 @@ extension PetarFile {
       ("name", .string(description.name)),
       ("hash", .string(hash)),
       ("format_version", .integer(Int(PetarFileHeader.version))),
-      ("bytes", .integer(byteCount)),
-      ("weights_type", .string(weightsType)),
+      ("file_bytes", .integer(byteCount)),
+      ("weights", .string(weightsType)),
       ("parameters", .integer(parameterCount)),
     ]
     members += description.jsonMembers
@@ -16,8 +16,8 @@ extension PetarFile {
 }
 
 extension ModelDescription {
-  /// views, vision, projector, decoder, prompt and generation, provenance: lengths in voxels, extents as [z, y, x].
-  package var jsonMembers: [(String, JSON)] {
+  /// views, vision, projector, decoder, prompt with generation defaults, provenance. Extents are [z, y, x] in voxels.
+  fileprivate var jsonMembers: [(String, JSON)] {
     [
       (
         "views",
@@ -30,11 +30,11 @@ extension ModelDescription {
       (
         "vision",
         .object([
-          ("patch", vision.patch.json), ("tokens", tokenGrid.json), ("pool", vision.pool.json),
-          ("vision_tokens", .integer(visionTokens)), ("width", .integer(vision.width)),
-          ("layers", .integer(vision.layers)), ("head_width", .integer(vision.headWidth)),
-          ("mlp_width", .integer(vision.mlpWidth)), ("shared_tower", .bool(vision.sharedTower)),
+          ("layout", .string(vision.sharedTower ? "shared tower" : "two towers")), ("patch", vision.patch.json),
+          ("pool", vision.pool.json), ("width", .integer(vision.width)), ("layers", .integer(vision.layers)),
+          ("heads", .integer(visionHeads)), ("mlp_width", .integer(vision.mlpWidth)),
           ("qkv_bias", .bool(vision.qkvBias)), ("norm_epsilon", decimal(vision.normEpsilon)),
+          ("tokens", .integer(visionTokens)),
         ])
       ),
       (
@@ -56,27 +56,26 @@ extension ModelDescription {
       ),
       (
         "prompt",
-        .object([("image_token", .integer(Int(prompt.imageToken))), ("question", .string(prompt.question))])
-      ),
-      (
-        "generation",
         .object([
+          ("question", .string(prompt.question)), ("image_token", .integer(Int(prompt.imageToken))),
           ("max_tokens", .integer(prompt.maxTokens)), ("end_of_text", .integers(prompt.endOfText.map { Int($0) })),
         ])
       ),
-      (
-        "provenance",
-        .object([
-          ("source", .string(provenance.source)), ("source_hash", .string(provenance.sourceHash)),
-          ("tool", .string(provenance.tool)), ("licence", .string(provenance.licence)),
-          ("intended_use", .string(provenance.intendedUse)), ("random_weights", .bool(provenance.randomWeights)),
-        ])
-      ),
+      ("provenance", provenance.json),
     ]
   }
 
   /// The shortest decimal that is this f32, not the double behind it (1e-05, not 9.99999974737875e-06).
   private func decimal(_ value: Float) -> JSON { .number(Double("\(value)") ?? Double(value)) }
+}
+
+extension ModelDescription.Provenance {
+  package var json: JSON {
+    .object([
+      ("source", .string(source)), ("source_hash", .string(sourceHash)), ("tool", .string(tool)),
+      ("licence", .string(licence)), ("intended_use", .string(intendedUse)), ("random_weights", .bool(randomWeights)),
+    ])
+  }
 }
 
 extension ModelDescription.Extent {
@@ -97,7 +96,7 @@ extension PetarFileEntry {
       members += [("kind", .string("vector")), ("encoding", .string("f32")), ("shape", .integers([count]))]
     }
     members += [
-      ("offset", .integer(offset)), ("bytes", .integer(byteCount)), ("sha256", .string(hexadecimal(sha256))),
+      ("offset", .integer(offset)), ("file_bytes", .integer(byteCount)), ("sha256", .string(hexadecimal(sha256))),
     ]
     return .object(members)
   }
