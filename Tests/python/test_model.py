@@ -258,9 +258,7 @@ def test_greedy_decoding_takes_the_largest_logit(model: petar.Model, vision: Any
     assert tuple(np.argmax(logits, axis=1)) == finding.tokens
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a lesion", " two  spaces ", "SUVmax 5.2\nnext", "Läsion 病変 \U0001f9e0", "</s>"]
-)
+@pytest.mark.parametrize("text", ["", "a lesion", "two  spaces ", "SUVmax 5.2\nnext", "Läsion 病変 \U0001f9e0", "</s>"])
 def test_text_survives_the_tokenizer(model: petar.Model, text: str) -> None:
     ids = model.tokenize(text)
     assert model.tokenize(text, add_bos=False) == ids[1:]
