@@ -217,8 +217,9 @@ def test_thread_count_does_not_change_a_bit(model: petar.Model, exam: Exam, visi
 
 
 @pytest.mark.parametrize("weights", ["f32", "q8"])
-def test_instruction_set_does_not_change_a_bit(models_dir: Path, model_path: Path, exam: Exam, weights: str) -> None:
-    path = model_path.with_name(f"{model_path.stem.rsplit('-', 1)[0]}-{weights}.petar")
+def test_instruction_set_does_not_change_a_bit(models_dir: Path, exam: Exam, weights: str) -> None:
+    # The smallest model: scalar code is slow.
+    path = models_dir / f"small-views-{weights}.petar"
     results = {}
     for isa in petar.build_info()["instruction_sets"]:
         with petar.Model(path, isa=isa) as model:
