@@ -153,22 +153,34 @@ static void test_ranges(fixture *f, petar_session *session, petar_views *views) 
     CHECK_STATUS(petar_views_array(views, -1, NULL, &size), INVALID);
     CHECK_STATUS(petar_views_array(views, 6, NULL, &size), INVALID);
 
+    petar_model_info info;
+    info.struct_size = sizeof info;
+    CHECK_STATUS(petar_model_get_info(f->model, &info), PETAR_OK);
+    size_t vocabulary = (size_t)info.vocabulary_size;
+    float *row = calloc(vocabulary, sizeof *row);
+    if (!CHECK(row != NULL)) return;
     for (int i = 0; i < 3; i++) {
         CHECK_STATUS(petar_detokenize(f->model, &outside[i], 1, 0, NULL, &size), PETAR_ERROR_BAD_TEXT);
-        CHECK_STATUS(petar_logits(session, NULL, 0, &outside[i], 1, 1, NULL, &size), PETAR_ERROR_BAD_TEXT);
+        size = vocabulary;
+        CHECK_STATUS(petar_logits(session, NULL, 0, &outside[i], 1, 1, row, &size), PETAR_ERROR_BAD_TEXT);
     }
     /* Sizes 0 and huge: refused before anything is read or allocated. */
     CHECK_STATUS(petar_detokenize(f->model, NULL, 0, 0, NULL, &size), PETAR_OK);
     CHECK(size == 1);
     CHECK_FAILS(petar_detokenize(f->model, &id, SIZE_MAX, 0, NULL, &size));
-    CHECK_STATUS(petar_logits(session, NULL, 0, &id, 0, 1, NULL, &size), INVALID);
-    CHECK_STATUS(petar_logits(session, NULL, 0, &id, 1, 0, NULL, &size), INVALID);
-    CHECK_STATUS(petar_logits(session, NULL, 0, &id, 1, 2, NULL, &size), INVALID);
-    CHECK_FAILS(petar_logits(session, NULL, 0, &id, 1, SIZE_MAX, NULL, &size));
-    CHECK_FAILS(petar_logits(session, NULL, 0, &id, SIZE_MAX, 1, NULL, &size));
-    float row = 0;
-    CHECK_FAILS(petar_logits(session, &row, SIZE_MAX, &id, 1, 1, NULL, &size));
-    CHECK_FAILS(petar_logits(session, &row, 1, &id, 1, 1, NULL, &size)); /* no image token for it */
+    const struct {
+        size_t vision_count, id_count, last;
+    } counts[] = {
+        {0, 0, 1}, {0, 1, 0}, {0, 1, 2}, {0, 1, SIZE_MAX}, {0, SIZE_MAX, 1}, {SIZE_MAX, 1, 1},
+        {1, 1, 1}, /* no image token for the vision token */
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        const float *vision = counts[i].vision_count > 0 ? row : NULL;
+        size = vocabulary;
+        CHECK_FAILS(
+            petar_logits(session, vision, counts[i].vision_count, &id, counts[i].id_count, counts[i].last, row, &size));
+    }
+    free(row);
 }
 
 static void test_volumes(void) {
@@ -190,7 +202,9 @@ static void test_volumes(void) {
     for (int i = 0; i < 5; i++) {
         petar_volume_params params = good;
         params.voxels_size = sizes[i];
-        CHECK_UNSET(petar_volume_create(&params, &volume), volume);
+        volume = unset;
+        CHECK_FAILS(petar_volume_create(&params, &volume));
+        CHECK(volume == NULL);
     }
     int64_t sides[] = {0, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 32};
     for (int i = 0; i < 5; i++) {
@@ -301,10 +315,13 @@ typedef struct everything {
         return expression;                                                                                             \
     }
 static const int32_t some_ids[] = {1, 2, 3};
+/* What "a lesion" is in the model's tokens. */
+static int32_t text_ids[64];
+static size_t text_count = 64;
 BUFFER_CALL(build_info, petar_build_info(buffer, size))
 BUFFER_CALL(metadata, petar_model_metadata(e->f->model, buffer, size))
 BUFFER_CALL(tokenize, petar_tokenize(e->f->model, "a lesion", 1, buffer, size))
-BUFFER_CALL(detokenize, petar_detokenize(e->f->model, some_ids, 3, 1, buffer, size))
+BUFFER_CALL(detokenize, petar_detokenize(e->f->model, text_ids, text_count, 1, buffer, size))
 BUFFER_CALL(prompt, petar_model_prompt(e->f->model, NULL, buffer, size))
 BUFFER_CALL(labels, petar_volume_labels(e->f->mask, buffer, size))
 BUFFER_CALL(text, petar_finding_text(e->finding, buffer, size))
@@ -316,6 +333,7 @@ BUFFER_CALL(encode, petar_encode(e->session, e->views, buffer, size))
 BUFFER_CALL(logits, petar_logits(e->session, NULL, 0, some_ids, 1, 1, buffer, size))
 
 static void test_buffers(everything *e) {
+    CHECK_STATUS(petar_tokenize(e->f->model, "a lesion", 1, text_ids, &text_count), PETAR_OK);
     check_buffer(buffer_build_info, e, 1);
     check_buffer(buffer_metadata, e, 1);
     check_buffer(buffer_tokenize, e, sizeof(int32_t));

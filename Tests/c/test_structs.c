@@ -96,10 +96,12 @@ static void test_struct_sizes(fixture *f, petar_session *session) {
     };
     for (size_t i = 0; i < sizeof structs / sizeof *structs; i++) {
         const size_t known = structs[i].size;
+        /* petar_model_info is filled by the library: as much of it as fits, and its tail says nothing. */
+        const bool output = structs[i].call == info_grown;
         grown g;
 
         /* Neither more nor less than struct_size bytes are written. */
-        if (structs[i].call != info_grown) {
+        if (!output) {
             memset(&g, 0xAA, sizeof g);
             structs[i].init(&g, 0);
             CHECK((unsigned char)g.bytes[0] == 0xAA);
@@ -115,7 +117,7 @@ static void test_struct_sizes(fixture *f, petar_session *session) {
         const size_t small[] = {0, 1, sizeof(size_t), known - 1};
         structs[i].init(&g, known);
         CHECK_STATUS(structs[i].call(&g, f, session), PETAR_OK);
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < (output ? 2 : 4); k++) {
             structs[i].init(&g, known);
             memcpy(&g, &small[k], sizeof(size_t));
             if (!CHECK_STATUS(structs[i].call(&g, f, session), PETAR_ERROR_INVALID_ARGUMENT)) {
@@ -125,6 +127,7 @@ static void test_struct_sizes(fixture *f, petar_session *session) {
         memset(&g, 0, sizeof g);
         structs[i].init(&g, sizeof g);
         CHECK_STATUS(structs[i].call(&g, f, session), PETAR_OK);
+        if (output) continue;
         g.bytes[known] = 1;
         CHECK_STATUS(structs[i].call(&g, f, session), PETAR_ERROR_UNSUPPORTED);
         g.bytes[known] = 0;
