@@ -35,6 +35,7 @@ public func petar_describe(
     request.topP = params.top_p
     request.seed = params.seed
     var observer = DescribeObserver()
+    observer.onWarnings = { handle.warn($0) }
     if let onToken = params.on_token {
       observer.onToken = { text, token in
         text.withCString { onToken(params.user_data, $0, text.utf8.count, token ?? -1) }
@@ -48,7 +49,6 @@ public func petar_describe(
       }
     }
     let written = try handle.session.describe(exam, request, observer: observer)
-    handle.warn(written.warnings)
     finding.pointee = hand(Handle(written))
   }
 }

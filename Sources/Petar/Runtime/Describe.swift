@@ -32,6 +32,8 @@ package struct DescribeObserver {
   package var onToken: (String, Int32?) -> Void = { _, _ in }
   /// Stage and the share of it that is done.
   package var onProgress: (StaticString, Double) -> Void = { _, _ in }
+  /// Told before the first token, so that they do not end up in the middle of the text.
+  package var onWarnings: ([String]) -> Void = { _ in }
 
   package init() {}
 }
@@ -48,6 +50,8 @@ extension Session {
       var clock = Stopwatch()
       let views = try views(of: exam) { observer.onProgress("prepare", $0) }
       timings.prepare = clock.seconds
+      let warnings = modelWarnings + views.warnings
+      observer.onWarnings(warnings)
 
       clock = Stopwatch()
       let vision = try tokens(of: views) { observer.onProgress("encode", $0) }
@@ -57,7 +61,7 @@ extension Session {
       return Finding(
         text: text.text, tokens: text.tokens, question: request.question ?? model.description.prompt.question,
         stopReason: text.stopReason, settings: settings(request), timings: timings, geometry: views.geometry,
-        model: model.identity, warnings: modelWarnings + views.warnings)
+        model: model.identity, warnings: warnings)
     }
   }
 
