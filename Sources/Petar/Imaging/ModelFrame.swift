@@ -54,12 +54,16 @@ struct ModelFrame {
     self.slices = slices
     let shape = SIMD3(model.canvas.x, model.canvas.y, slices.count)
     mask = CanvasArray(voxels: try Self.copy(canvas, slices: slices), shape: shape)
-    lesion = Box(
-      lower: SIMD3(box.lower.x, box.lower.y, max(box.lower.z, slices.lowerBound) - slices.lowerBound),
-      upper: SIMD3(box.upper.x, box.upper.y, min(box.upper.z, slices.upperBound) - slices.lowerBound))
-    if box.shape.z > lesion.shape.z {
+    guard let lesion = mask.bounds(within: Box(lower: .zero, upper: shape &- 1), where: { $0 != 0 }) else {
+      throw PetarError(
+        PETAR_ERROR_MASK_OUTSIDE,
+        "the lesion has parts above and below, but none within \(Released.globalReach) slices of 3 mm of its middle, "
+          + "which is all the model sees; describe the parts one by one")
+    }
+    self.lesion = lesion
+    if box.shape.z > slices.count {
       warnings.append(
-        "the lesion spans \(box.shape.z) slices of 3 mm; the model sees the \(lesion.shape.z) around its middle")
+        "the lesion spans \(box.shape.z) slices of 3 mm; the model sees the \(slices.count) around its middle")
     }
     progress(0.5)
 

@@ -12,7 +12,7 @@ struct Work {
     let batch = pool.threads * 8
     for start in stride(from: 0, to: count, by: batch) {
       if isCancelled() { throw PetarError(PETAR_CANCELLED, "cancelled while the exam was prepared") }
-      pool.run(min(batch, count - start)) { body(start + $0) }
+      pool.run(min(batch, count - start)) { part in body(start + part) }
     }
   }
 }

@@ -81,6 +81,23 @@ private typealias Phantom = ImagingPhantom
     #expect(cut.warns("lie outside the middle 200 x 200"))
   }
 
+  @Test("Of a lesion taller than the global view the middle is seen, of two far apart nothing")
+  func tall() throws {
+    let shape = SIMD3(30, 30, 240)
+    // Wide at its ends, narrow in the middle: the focal box fits what is seen.
+    let result = try Phantom.prepare(
+      Phantom.exam(shape) { index in
+        let reach = abs(index.z - 120) > 85 ? 8 : 1
+        return abs(index.z - 120) <= 100 && abs(index.x - 15) <= reach && index.y == 15 ? 1 : 0
+      }, extent)
+    #expect(result.warns("spans 201 slices"))
+    #expect(result.geometry.text.contains("\"global_slices\": [40, 200]"))
+    #expect(result.geometry.text.contains("\"focal_box\": {\"lower\": [-6, -5, 40], \"upper\": [36, 35, 200]"))
+    let ends = (Phantom.ball(SIMD3(15, 15, 5), 2), Phantom.ball(SIMD3(15, 15, 230), 2))
+    let error = try refusal(Phantom.exam(shape) { ends.0($0) + ends.1($0) })
+    #expect(error.status == PETAR_ERROR_MASK_OUTSIDE)
+  }
+
   @Test func outsideThePET() throws {
     var exam = try Phantom.exam(lesion: { _ in 0 })
     func mask(at origin: Double) throws -> Volume {
