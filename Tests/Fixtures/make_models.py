@@ -18,9 +18,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from reference.checkpoint import BEGIN_OF_TEXT, IMAGE_TOKEN, ModelSpec, write_checkpoint
+
+if TYPE_CHECKING:
+    import torch
 
 HERE = Path(__file__).resolve().parent
 TOKENIZER = HERE / "tokenizer" / "tiny"
@@ -97,13 +101,27 @@ def text_of(ids: list[int]) -> str:
     return pieces.decode(ids)
 
 
+def views(exam: Path, label: int, image: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+    """The six arrays by name, from the imaging tests' reference."""
+    import nibabel
+    import torch
+    from make_imaging import six_arrays
+
+    pet, ct, lesions = (
+        nibabel.as_closest_canonical(nibabel.load(exam / f"{name}.nii.gz")) for name in ("pet", "ct", "lesions")
+    )
+    mask = nibabel.Nifti1Image((np.asarray(lesions.dataobj) == label).astype(np.uint8), lesions.affine)
+    names = ["pet", "mask", "ct", "pet_focal", "mask_focal", "ct_focal"]
+    arrays = six_arrays(pet, ct, mask, image)
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in zip(names, arrays)}
+
+
 def write_reference(checkpoint: Path, name: str, exam: Path, file: Path) -> None:
     from reference.petar import Petar
-    from reference.preprocessing import six_arrays
 
     spec = MODELS[name]
     model = Petar(checkpoint)
-    vision = model.encode(six_arrays(exam, LABELS[name], list(spec.image)))
+    vision = model.encode(views(exam, LABELS[name], spec.image))
     prompt = prompt_ids(QUESTION, spec.vision_tokens)
     tokens, logits = model.greedy(prompt, vision, IMAGE_TOKEN, GREEDY_TOKENS)
     best = logits.topk(2).values
