@@ -6,9 +6,9 @@
                                                                       writes models/ next to this script
 
 models/exam/          the coarse phantom of make_phantom.py: pet, ct, lesions .nii.gz
-models/NAME.npz       label (of the lesion), question, prompt (ids), vision (tokens, hidden), logits (for the first
-                      generated token), tokens (48 greedy ids), text, teacher_logits_gap (smallest gap between the
-                      best and the second logit over the 48 steps, relative to the best), all in f32 PyTorch
+models/NAME.npz       what f32 PyTorch answers: label (of the lesion), question, prompt (ids), vision (tokens,
+                      hidden), logits (for the first generated token), tokens (48 greedy ids), text, gap (smallest
+                      over these 48 between the best and the second logit, relative to the best)
 
 The checkpoints are not committed: --weights-only makes the same bytes anywhere. "demo" has no reference.
 """
@@ -18,9 +18,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from reference.checkpoint import BEGIN_OF_TEXT, IMAGE_TOKEN, ModelSpec, write_checkpoint
+
+if TYPE_CHECKING:
+    import torch
 
 HERE = Path(__file__).resolve().parent
 TOKENIZER = HERE / "tokenizer" / "tiny"
@@ -30,10 +34,10 @@ GREEDY_TOKENS = 48
 
 MODELS = {
     # As released: two towers, Phi-3.
-    "phi3-two": ModelSpec(seed=1, family="phi3"),
+    "phi3-two": ModelSpec(seed=5, family="phi3"),
     # As in the paper: one tower. A Llama decoder with grouped-query attention, tied embeddings, bf16 in two shards.
     "llama-shared": ModelSpec(
-        seed=1,
+        seed=11,
         family="llama",
         vision_width=64,
         vision_mlp=128,
@@ -50,7 +54,7 @@ MODELS = {
     ),
     # Other views, another patch, the linear projector, a sliding window shorter than the prompt.
     "small-views": ModelSpec(
-        seed=1,
+        seed=6,
         family="phi3",
         image=(16, 128, 128),
         patch=(4, 16, 8),
@@ -97,26 +101,45 @@ def text_of(ids: list[int]) -> str:
     return pieces.decode(ids)
 
 
-def reference(checkpoint: Path, name: str, exam: Path, seed: int | None = None) -> dict[str, np.ndarray]:
+def views(exam: Path, label: int, image: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+    """The six arrays by name, from the imaging tests' reference."""
+    import nibabel
+    import torch
+    from make_imaging import six_arrays
+
+    pet, ct, lesions = (
+        nibabel.as_closest_canonical(nibabel.load(exam / f"{name}.nii.gz")) for name in ("pet", "ct", "lesions")
+    )
+    mask = nibabel.Nifti1Image((np.asarray(lesions.dataobj) == label).astype(np.uint8), lesions.affine)
+    names = ["pet", "mask", "ct", "pet_focal", "mask_focal", "ct_focal"]
+    arrays = six_arrays(pet, ct, mask, image)
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in zip(names, arrays)}
+
+
+def write_reference(checkpoint: Path, name: str, exam: Path, file: Path) -> None:
     from reference.petar import Petar
-    from reference.preprocessing import six_arrays
 
     spec = MODELS[name]
     model = Petar(checkpoint)
-    vision = model.encode(six_arrays(exam, LABELS[name], list(spec.image)))
+    vision = model.encode(views(exam, LABELS[name], spec.image))
     prompt = prompt_ids(QUESTION, spec.vision_tokens)
-    tokens, rows = model.greedy(prompt, vision, IMAGE_TOKEN, GREEDY_TOKENS)
-    best = rows.topk(2).values
-    return {
-        "label": np.int32(LABELS[name]),
-        "question": np.array(QUESTION),
-        "prompt": np.array(prompt, np.int32),
-        "vision": vision.numpy(),
-        "logits": rows[0].numpy(),
-        "tokens": np.array(tokens, np.int32),
-        "text": np.array(text_of(tokens)),
-        "gap": np.float32(((best[:, 0] - best[:, 1]) / best[:, 0].abs()).min()),
-    }
+    tokens, logits = model.greedy(prompt, vision, IMAGE_TOKEN, GREEDY_TOKENS)
+    best = logits.topk(2).values
+    gap = float(((best[:, 0] - best[:, 1]) / best[:, 0].abs()).min())
+    if gap < 1e-3:
+        raise ValueError(f"{name}: two logits are within {gap:.1e}; another seed makes a fairer test")
+    np.savez_compressed(
+        file,
+        label=np.int32(LABELS[name]),
+        question=np.array(QUESTION),
+        prompt=np.array(prompt, np.int32),
+        vision=vision.numpy(),
+        logits=logits[0].numpy(),
+        tokens=np.array(tokens, np.int32),
+        text=np.array(text_of(tokens)),
+        gap=np.float32(gap),
+    )
+    print(f"{name}: gap {gap:.1e}, {len(set(tokens))} different tokens: {text_of(tokens)}")
 
 
 def write_references() -> None:
@@ -129,10 +152,7 @@ def write_references() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_weights(Path(folder), list(LABELS))
         for name in LABELS:
-            made = reference(Path(folder) / name, name, exam)
-            np.savez_compressed(FIXTURES / f"{name}.npz", **made)
-            print(f"{name}: gap {made['gap']:.2e}, {len(set(made['tokens'].tolist()))} different tokens")
-            print(f"  {made['text']}")
+            write_reference(Path(folder) / name, name, exam, FIXTURES / f"{name}.npz")
 
 
 def main() -> None:

@@ -146,7 +146,9 @@ def anatomy() -> list[Organ]:
     add(0.7, 45, ellipsoid((0, 5, 610), (34, 62, 110)))
     add(1.6, 45, tube((-14, -40, 400), (-20, -38, 640), 12), tube((-20, -38, 640), (14, 20, 650), 13))
     add(1.5, 42, tube((16, 30, 540), (14, 22, 660), 13))
-    add(0.6, -950, tube((0, -12, 650), (0, 10, 770), 8), *mirrored(lambda s: tube((0, -12, 650), (s * 40, -15, 620), 6)))
+    add(
+        0.6, -950, tube((0, -12, 650), (0, 10, 770), 8), *mirrored(lambda s: tube((0, -12, 650), (s * 40, -15, 620), 6))
+    )
     add(4.2, 48, ellipsoid((-34, 38, 556), (46, 42, 46)))
     add(1.6, 42, ellipsoid((-30, 34, 560), (30, 27, 30)), ellipsoid((8, 38, 575), (32, 34, 36)))
     # Abdomen.
@@ -304,7 +306,12 @@ def write_exam(folder: Path, seed: int = 1, coarse: bool = False) -> None:
     save(make_ct(ct_grid, rng), ct_grid, folder / "ct.nii.gz")
     save(make_lesions(pet_grid), pet_grid, folder / "lesions.nii.gz")
     described = {
-        str(label): {"lesion": lesion.name, "site": lesion.site, "suv": lesion.suv, "diameter_mm": 2 * max(lesion.radii)}
+        str(label): {
+            "lesion": lesion.name,
+            "site": lesion.site,
+            "suv": lesion.suv,
+            "diameter_mm": 2 * max(lesion.radii),
+        }
         for label, lesion in enumerate(LESIONS, start=1)
     }
     (folder / "lesions.json").write_text(json.dumps(described, indent=2) + "\n")
@@ -336,7 +343,7 @@ def draw_preview(folder: Path, path: Path) -> None:
     for column, label in enumerate(range(1, len(LESIONS) + 1)):
         k = int(np.median(np.nonzero(labels == label)[2]))
         z = pet.affine[2, 3] + k * step[2]
-        slice_ct = int(round((z - ct.affine[2, 3]) / ct_step[2]))
+        slice_ct = round((z - ct.affine[2, 3]) / ct_step[2])
         show(panels[1, column], ct_values[:, :, slice_ct], ct_step[:2], LESIONS[label - 1].name, **window)
         half = [n * s / 2 for n, s in zip(ct.shape, ct_step)]
         centre = ct.affine[:3, 3] + [-half[0], half[1], 0]

@@ -1,7 +1,8 @@
 """Which group size the int8 weights need, on trained weights: SmolLM2-135M, English text, PyTorch.
 
 Simulates symmetric int8 (+-127) weights with one scale for each group of K in a row, and int8 activations with one
-scale for each token or for each group of a token, in every linear layer, the head and the embedding. Prints a table:
+scale for each token or for each group of a token, in every linear layer, the head and the embedding. "twice" is int8
+of what a first int8 left over, about 15 bits. Prints a table:
 
     python study_group_size.py [--windows 8] [--length 512]
 """
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -33,25 +35,26 @@ def fake_int8(values: torch.Tensor, group: int) -> torch.Tensor:
     return rounded
 
 
-@contextmanager
-def quantized(
-    model: torch.nn.Module, group: int | None, activations: int | None, keep: tuple[str, ...] = ()
-) -> Iterator[None]:
-    """Weights in groups of `group`, inputs of linear layers in groups of `activations`; None leaves them f32.
+def fake_twice(values: torch.Tensor) -> torch.Tensor:
+    first = fake_int8(values, ROW)
+    return first + fake_int8(values - first, ROW)
 
-    Modules whose name ends in one of `keep` keep f32 inputs.
-    """
+
+Rounding = Callable[[torch.Tensor], torch.Tensor]
+
+
+@contextmanager
+def quantized(model: torch.nn.Module, weights: int | None, activations: Rounding | None) -> Iterator[None]:
+    """Weights in groups of `weights`, inputs of linear layers rounded by `activations`; None leaves them f32."""
     linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     originals = {name: module.weight.data for name, module in linears.items()}
     embedding = model.get_input_embeddings()
     hooks = []
-    for name, module in linears.items():
-        if group is not None:
-            module.weight.data = fake_int8(module.weight.data, group)
-        if activations is not None and not name.endswith(keep or ("\0",)):
-            hooks.append(
-                module.register_forward_pre_hook(lambda _, inputs: (fake_int8(inputs[0], activations), *inputs[1:]))
-            )
+    for module in linears.values():
+        if weights is not None:
+            module.weight.data = fake_int8(module.weight.data, weights)
+        if activations is not None:
+            hooks.append(module.register_forward_pre_hook(lambda _, inputs: (activations(inputs[0]), *inputs[1:])))
     embedding.weight = model.get_output_embeddings().weight
     try:
         yield
@@ -94,25 +97,24 @@ def main() -> None:
     windows = smollm2.windows(arguments.windows, arguments.length)
     started = time.monotonic()
     print(f"{windows.size} tokens in windows of {arguments.length}")
-    print(f"{'weights / activations':38s} {'perplexity':>9s} {'change':>9s} {'same top':>9s} {'cosine':>9s} {'worst':>9s}")
+    print(
+        f"{'weights / activations':38s} {'perplexity':>9s} {'change':>9s} {'same top':>9s} {'cosine':>9s} {'worst':>9s}"
+    )
     truth = run(model, windows)
     report("f32 / f32", truth, truth, windows)
 
-    def row(name: str, group: int | None, activations: int | None, keep: tuple[str, ...] = ()) -> None:
-        with quantized(model, group, activations, keep):
+    def row(name: str, weights: int | None, activations: Rounding | None) -> None:
+        with quantized(model, weights, activations):
             report(name, run(model, windows), truth, windows)
 
-    label = {32: "32", 64: "64", 128: "128", 256: "256", ROW: "row"}
-    for group in label:
-        row(f"group {label[group]} / f32", group, None)
-    row("f32 / token", None, ROW)
-    for group in label:
-        row(f"group {label[group]} / token", group, ROW)
-    for group in label:
-        if group != ROW:
-            row(f"group {label[group]} / token and group", group, group)
-    row("group 64 / token, down_proj f32", 64, ROW, keep=("down_proj",))
-    row("group 64 / token, head f32", 64, ROW, keep=("lm_head",))
+    row("f32 / token", None, partial(fake_int8, group=ROW))
+    for group, label in {32: "32", 64: "64", 128: "128", 256: "256", ROW: "row"}.items():
+        row(f"group {label} / f32", group, None)
+        row(f"group {label} / token", group, partial(fake_int8, group=ROW))
+        row(f"group {label} / token, twice", group, fake_twice)
+        for part in sorted({16, 32, group}):
+            if part <= group < ROW:
+                row(f"group {label} / group {part}", group, partial(fake_int8, group=part))
     print(f"{time.monotonic() - started:.0f} s")
 
 

@@ -75,7 +75,7 @@ def tensor_specs(model: ModelSpec) -> Iterator[Spec]:
 
 def decoder_specs(model: ModelSpec) -> Iterator[Spec]:
     width, kv_width = model.hidden, model.kv_heads * model.head_width
-    yield "model.embed_tokens.weight", (model.vocabulary, width), "head" if model.tied else "embedding"
+    yield "model.embed_tokens.weight", (model.vocabulary, width), "tied" if model.tied else "embedding"
     for layer in range(model.layers):
         at = f"model.layers.{layer}."
         if model.family == "phi3":
@@ -87,11 +87,11 @@ def decoder_specs(model: ModelSpec) -> Iterator[Spec]:
             yield at + "self_attn.v_proj.weight", (kv_width, width), "query"
             yield at + "mlp.gate_proj.weight", (model.ffn, width), "matrix"
             yield at + "mlp.up_proj.weight", (model.ffn, width), "matrix"
-        yield at + "self_attn.o_proj.weight", (width, width), "query"
-        yield at + "mlp.down_proj.weight", (width, model.ffn), "query"
+        yield at + "self_attn.o_proj.weight", (width, width), "out"
+        yield at + "mlp.down_proj.weight", (width, model.ffn), "out"
         yield at + "input_layernorm.weight", (width,), "gain"
         yield at + "post_attention_layernorm.weight", (width,), "gain"
-    yield "model.norm.weight", (width,), "gain"
+    yield "model.norm.weight", (width,), "final gain"
     if not model.tied:
         yield "lm_head.weight", (model.vocabulary, width), "head"
 
@@ -99,9 +99,9 @@ def decoder_specs(model: ModelSpec) -> Iterator[Spec]:
 def vision_specs(model: ModelSpec) -> Iterator[Spec]:
     width, voxels = model.vision_width, int(np.prod(model.patch))
 
-    def embedding(at: str) -> Iterator[Spec]:
+    def embedding(at: str, kind: str) -> Iterator[Spec]:
         yield at + "position_embeddings", (1, model.patches, width), "position"
-        yield at + "patch_embeddings.1.weight", (width, voxels), "patch"
+        yield at + "patch_embeddings.1.weight", (width, voxels), kind
         yield at + "patch_embeddings.1.bias", (width,), "bias"
 
     def norm(at: str) -> Iterator[Spec]:
@@ -112,8 +112,8 @@ def vision_specs(model: ModelSpec) -> Iterator[Spec]:
         at = f"model.vision_tower.{tower}."
         if tower == "vision_tower":
             yield at + "cls_token", (1, 1, width), "position"
-            yield from embedding(at + "patch_embedding_mask.")
-        yield from embedding(at + "patch_embedding.")
+            yield from embedding(at + "patch_embedding_mask.", "mask patch")
+        yield from embedding(at + "patch_embedding.", "patch")
         for layer in range(model.vision_layers):
             block = f"{at}blocks.{layer}."
             yield from norm(block + "norm1.")
@@ -153,23 +153,53 @@ def name_seed(seed: int, name: str) -> int:
     return value
 
 
-def generate(seed: int, name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
-    """f32 values; matrices keep the size of what they multiply, and "query" ones double it."""
+def uniform(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """f32 in [-1, 1)."""
     bits = splitmix64(name_seed(seed, name), int(np.prod(shape)))
-    uniform = ((bits >> np.uint64(40)).astype(np.float32) / np.float32(1 << 23) - 1).reshape(shape)
-    unit = np.float32(np.sqrt(3 / shape[-1]))
-    scale = {"matrix": unit, "query": 2 * unit, "patch": 3 * unit, "head": 2 * unit}
-    if kind in scale:
-        values = uniform * np.float32(scale[kind])
-    else:
-        values = uniform * np.float32({"gain": 0.3, "bias": 0.1, "position": 0.5, "embedding": 0.5}[kind])
-    if kind == "gain":
-        values += 1
+    return ((bits >> np.uint64(40)).astype(np.float32) / np.float32(1 << 23) - 1).reshape(shape)
+
+
+# How far from 0 values go; for matrices times sqrt(3 / columns), which keeps the size of what they multiply.
+MATRIX_REACH = {"matrix": 1.0, "query": 1.4, "out": 0.9, "patch": 3.0, "mask patch": 9.0}
+STEP, HEAD_NOISE = 271, 0.4
+VECTOR_REACH = {"bias": 0.1, "gain": 0.3, "position": 0.5, "embedding": 1.9, "tied": 0.2}
+
+
+def generate(model: ModelSpec, name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """The values of one tensor, f32."""
+    values = uniform(model.seed, name, shape)
+    if kind in MATRIX_REACH:
+        return values * np.float32(MATRIX_REACH[kind] * np.sqrt(3 / shape[-1]))
     if kind == "head":
-        # Whole pieces of text are written, so that the text stays comparable; other rows stay possible.
-        values[: TEXT_PIECES.start] *= np.float32(0.25)
-        values[TEXT_PIECES.stop :] *= np.float32(0.25)
-    return values
+        return confident_head(model, values)
+    if kind == "tied":
+        return quiet(values) * np.float32(VECTOR_REACH["tied"])
+    if kind == "final gain" and model.tied:
+        # The embedding is the head too: with these signs a token is not its own best successor.
+        return np.copysign(np.float32(1), values) + np.float32(VECTOR_REACH["gain"]) * values
+    if kind in ("gain", "final gain"):
+        return 1 + np.float32(VECTOR_REACH["gain"]) * values
+    return values * np.float32(VECTOR_REACH[kind])
+
+
+def confident_head(model: ModelSpec, noise: np.ndarray) -> np.ndarray:
+    """Piece i is likely to be followed by the piece STEP rows on, which context can overrule.
+
+    A random network's best two logits lie so close that rounding swaps them; a trained one is mostly sure of itself.
+    """
+    embedding = uniform(model.seed, "model.embed_tokens.weight", noise.shape)
+    pieces = np.array(TEXT_PIECES)
+    rows = quiet(noise)
+    rows[np.roll(pieces, -STEP)] = embedding[pieces] + np.float32(HEAD_NOISE) * noise[pieces]
+    return rows * np.float32(2 * np.sqrt(3 / model.hidden))
+
+
+def quiet(rows: np.ndarray) -> np.ndarray:
+    """Makes the rows that are no pieces of text small: bytes and control tokens would make texts hard to compare."""
+    rows = rows.copy()
+    rows[: TEXT_PIECES.start] *= np.float32(0.1)
+    rows[TEXT_PIECES.stop :] *= np.float32(0.1)
+    return rows
 
 
 # ---- Files ------------------------------------------------------------------------------------------------------
@@ -268,16 +298,16 @@ def decoder_config(model: ModelSpec) -> dict[str, object]:
 def write_checkpoint(model: ModelSpec, folder: Path, tokenizer: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = [
-        (name, shape, encode(generate(model.seed, name, shape, kind), model.dtype))
+        (name, shape, encode(generate(model, name, shape, kind), model.dtype))
         for name, shape, kind in tensor_specs(model)
     ]
     write_tensors(folder, tensors, model.dtype, model.shards)
-    write_json(folder / "config.json", {**decoder_config(model), **vision_config(model), **model.extra})
-    write_generation_config(folder)
+    write_config(model, folder)
     copy_tokenizer(tokenizer, folder)
 
 
-def write_generation_config(folder: Path) -> None:
+def write_config(model: ModelSpec, folder: Path) -> None:
+    write_json(folder / "config.json", {**decoder_config(model), **vision_config(model), **model.extra})
     ids = {"bos_token_id": BEGIN_OF_TEXT, "eos_token_id": [END_OF_TEXT, END], "pad_token_id": END_OF_TEXT}
     write_json(folder / "generation_config.json", {**ids, "max_new_tokens": 256})
 
