@@ -135,18 +135,23 @@ test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(PYTHON)
 
 # A target is compiled as a file of the module Petar, so that it reaches what the module does not export.
 FUZZ_TARGETS := $(patsubst Tests/Fuzz/%.swift,%,$(wildcard Tests/Fuzz/*.swift))
-KERNEL_OBJECTS := $(patsubst Sources/CKernels/%.c,build/fuzz/%.o,$(wildcard Sources/CKernels/*.c))
+FUZZ_OBJECTS := $(patsubst Sources/%.c,build/fuzz/objects/%.o,$(wildcard Sources/CKernels/*.c Sources/CPetar/*.c))
 
-build/fuzz/%.o: Sources/CKernels/%.c $(wildcard Sources/CKernels/*.inc Sources/CKernels/*.h Sources/CKernels/include/*.h)
+build/fuzz/objects/%.o: Sources/%.c $(filter %.c %.h %.inc,$(SOURCES))
 	@mkdir -p $(@D)
-	clang -O2 -g -std=c11 -ffp-contract=off -fsanitize=address -ISources/CKernels/include -c $< -o $@
+	clang -O2 -g -std=c11 -ffp-contract=off -fsanitize=address -ISources/CKernels/include -IInclude -c $< -o $@
 
-.SECONDARY: $(KERNEL_OBJECTS)
+# CKernels has no module map of its own; swift build writes one like this.
+build/fuzz/modules/module.modulemap:
+	@mkdir -p $(@D)
+	echo 'module CKernels { umbrella "$(CURDIR)/Sources/CKernels/include" export * }' > $@
 
-build/fuzz/%: Tests/Fuzz/%.swift $(filter %.swift,$(SOURCES)) $(KERNEL_OBJECTS) | packages
+.SECONDARY: $(FUZZ_OBJECTS)
+
+build/fuzz/%: Tests/Fuzz/%.swift $(filter %.swift,$(SOURCES)) $(FUZZ_OBJECTS) build/fuzz/modules/module.modulemap | packages
 	swiftc -O -g -swift-version 6 -parse-as-library -package-name petar -module-name Petar \
-	  -sanitize=fuzzer,address -ISources/CPetar/include -ISources/CKernels/include -ISources/CZlib -ISources/CZstd \
-	  $< $(shell find Sources/Petar -name '*.swift') $(KERNEL_OBJECTS) -lz -lzstd -o $@
+	  -sanitize=fuzzer,address -ISources/CPetar/include -Ibuild/fuzz/modules -ISources/CZlib -ISources/CZstd \
+	  $< $(shell find Sources/Petar -name '*.swift') $(FUZZ_OBJECTS) -lz -lzstd -o $@
 
 # A crash leaves its input in build/fuzz/<target>-crash-*. What is found new is kept between runs.
 .PHONY: fuzz
