@@ -2,9 +2,13 @@ import CPetar
 import Glibc
 
 let words = Array(CommandLine.arguments.dropFirst())
-if words.isEmpty || words.contains("--help") || words.contains("-h") {
+if words.isEmpty {
+  Console.error(Arguments.help + "\n")
+  exit(2)
+}
+if words.contains("--help") || words.contains("-h") {
   Console.out(Arguments.help + "\n")
-  exit(words.isEmpty ? 2 : 0)
+  exit(0)
 }
 if words.contains("--version") {
   Console.out("petar-describe \(String(cString: petar_version()))\n")

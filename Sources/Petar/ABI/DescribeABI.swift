@@ -106,7 +106,8 @@ public func petar_views_array(
     guard views.arrays.indices.contains(Int(which)) else {
       throw invalid("which is \(which), not one of petar_view_array")
     }
-    try handOut(UnsafeBufferPointer(views.arrays[Int(which)].elements), buffer, count)
+    let array = views.arrays[Int(which)]
+    try withExtendedLifetime(array) { try handOut(UnsafeBufferPointer(array.elements), buffer, count) }
   }
 }
 
@@ -130,7 +131,8 @@ public func petar_encode(
     guard views.extent == session.model.description.views.extent else {
       throw invalid("the views were prepared for another model: their shape differs from this model's")
     }
-    try handOut(UnsafeBufferPointer(try session.encode(views).elements), tokens, count)
+    let encoded = try session.encode(views)
+    try withExtendedLifetime(encoded) { try handOut(UnsafeBufferPointer(encoded.elements), tokens, count) }
   }
 }
 

@@ -57,7 +57,7 @@ public func petar_model_get_info(
 public func petar_model_metadata(
   _ model: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ size: UnsafeMutablePointer<Int>?
 ) -> petar_status {
-  status { try handOut(try object(model, as: Model.self, "model").metadata.text, buffer, size) }
+  status { try handOut(try object(model, as: Model.self, "model").file.metadata.text, buffer, size) }
 }
 
 @c @implementation
