@@ -2,8 +2,9 @@
 
     make build && python make_fuzz_seeds.py
 
-FuzzPetarFile    a model as small as models can be, and its first two tensors alone (less to mutate in vain); metadata
-                 and tokenizer lie in zstd blocks that are not compressed, so that a mutated byte is one of their content
+FuzzPetarFile    a model as small as models can be, and its first two tensors alone (less to mutate in vain);
+                 metadata and tokenizer lie in zstd blocks that are not compressed, so that a mutated byte is a byte of
+                 their content
 FuzzTokenizer    tokenizer sections, each followed by text
 FuzzNIfTI        files of imaging/nifti that differ in what the reader must do, gzipped and not
 """

@@ -211,7 +211,8 @@ def texts(count: int = 220, seed: int = 3) -> list[str]:
         "the", "The", "uptake", "SUVmax", "region", "liver", " ", " ", "  ", "   ", "\n", "\t", "\r\n", "\u00a0",
         "\u3000", "\x1c", "\u2581", "a  b", "[x]", "3.14", "12", "-", "(", ")", ".", ",", "q", "Z", "x", "_", "\u00e9",
         "\u00e4", "\u03c3", "\u4e2d", "\U0001f680", "\u200d", "e\u0301", "<|end|>", "<|end|>", "<|endoftext|>",
-        "<im_patch>", "<bx_start>", "<bx_end>", "[SEG]", "[SEG]", "<s>", "</s>", "<unk>", "<0x20>", "<|e", "[SE", "\ufffd", "\x00",
+        "<im_patch>", "<bx_start>", "<bx_end>", "[SEG]", "[SEG]", "<s>", "</s>", "<unk>", "<0x20>", "<|e", "[SE",
+        "\ufffd", "\x00",
     ]  # fmt: skip
     rng = random.Random(seed)
     return fixed + ["".join(rng.choices(words, k=rng.randint(1, 14))) for _ in range(count)]
