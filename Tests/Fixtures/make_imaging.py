@@ -296,13 +296,15 @@ def pack(arrays: list[Array], seed: int) -> bytes:
     return zlib.compress(b"".join(out), 9)
 
 
+ValuesOf = Callable[[Spec, NDArray, NDArray, NDArray], NDArray]
+
+
 def make(name: str, spec: Spec) -> None:
     folder = OUT / name
     ct_shape = spec.ct_shape or spec.shape
     ct_affine = spec.affine if spec.ct_affine is None else spec.ct_affine
-    Values = Callable[[Spec, NDArray, NDArray, NDArray], NDArray]
 
-    def values(make_values: Values, shape: tuple[int, int, int], affine: NDArray) -> NDArray:
+    def values(make_values: ValuesOf, shape: tuple[int, int, int], affine: NDArray) -> NDArray:
         return make_values(spec, *millimetres(shape, affine))
 
     scaled = np.dtype(spec.pet_type).kind in "iu"
@@ -366,7 +368,7 @@ def make_nifti_variants() -> None:
 
 def check_with_simpleitk() -> None:
     """nilearn and SimpleITK must agree on CT brought onto a PET grid, away from the CT's edge."""
-    import SimpleITK as sitk
+    import SimpleITK
 
     spec = Spec(
         (200, 200, 80), grid((4, 4, 4), (-398, -402, -151)), (512, 512, 120), grid((1, 1, 3), (-250, -260, -170))
@@ -376,14 +378,14 @@ def check_with_simpleitk() -> None:
     pet = nib.Nifti1Image(np.zeros(spec.shape, np.float32), spec.affine)
     ours = resample_to_img(ct, pet, interpolation="linear", fill_value=0).get_fdata()
 
-    def to_itk(image: nib.Nifti1Image) -> sitk.Image:
-        result = sitk.GetImageFromArray(image.get_fdata().transpose(2, 1, 0))
+    def to_itk(image: nib.Nifti1Image) -> SimpleITK.Image:
+        result = SimpleITK.GetImageFromArray(image.get_fdata().transpose(2, 1, 0))
         result.SetSpacing([float(v) for v in np.diag(image.affine)[:3]])
         result.SetOrigin([float(v) for v in image.affine[:3, 3]])
         return result
 
-    theirs = sitk.GetArrayFromImage(
-        sitk.Resample(to_itk(ct), to_itk(pet), sitk.Transform(), sitk.sitkLinear, 0.0)
+    theirs = SimpleITK.GetArrayFromImage(
+        SimpleITK.Resample(to_itk(ct), to_itk(pet), SimpleITK.Transform(), SimpleITK.sitkLinear, 0.0)
     ).transpose(2, 1, 0)
     index = np.stack(np.meshgrid(*(np.arange(n) for n in spec.shape), indexing="ij"), axis=-1)
     at = (index @ np.diag(np.diag(spec.affine)[:3]) + spec.affine[:3, 3] - spec.ct_affine[:3, 3]) / np.diag(

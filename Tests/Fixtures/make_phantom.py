@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -327,7 +328,7 @@ def draw_preview(folder: Path, path: Path) -> None:
     pet_values, ct_values, labels = (np.asarray(image.dataobj, np.float32) for image in (pet, ct, lesions))
     figure, panels = pyplot.subplots(2, 4, figsize=(17, 13))
 
-    def show(panel, plane: np.ndarray, steps: tuple[float, float], title: str, **how) -> None:
+    def show(panel: Any, plane: np.ndarray, steps: tuple[float, float], title: str, **how: Any) -> None:
         extent = (0, plane.shape[0] * steps[0], 0, plane.shape[1] * steps[1])
         panel.imshow(plane.T, origin="lower", extent=extent, **how)
         panel.set_title(title)

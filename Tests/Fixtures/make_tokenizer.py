@@ -6,7 +6,8 @@ writes into tokenizer/ next to this script:
 
 tiny/             a tokenizer folder as PETAR and M3D checkpoints have it: 1000 SentencePiece BPE pieces with byte
                   fallback (0..999), then the added tokens (1000..1005). Also used for the small test checkpoints.
-options.model     a SentencePiece model with user-defined and unused pieces, extra white space removed, no byte fallback.
+options.model     a SentencePiece model with user-defined and unused pieces, extra white space removed, no byte
+                  fallback.
 fast/             tokenizer.json files made from tiny/.
 vectors/*.json    "files": what differs from tiny/ (null: a file that is absent, "=name": a copy of that fixture);
                   "encode": [text, ids with begin-of-text, decoded without and with special tokens];
@@ -62,12 +63,15 @@ def sentences(count: int = 3000, seed: int = 1) -> list[str]:
                         f"{rng.choice(uptake)} {rng.choice(tracer)} uptake in a {size} {rng.choice(lesion)} of the "
                         f"{rng.choice(site)}, SUVmax {suv} (slice {rng.randint(1, 350)}), {rng.choice(verdict)}."
                     ),
-                    f"There is {rng.choice(uptake).lower()} activity in the {rng.choice(site)} with an SUVmax of {suv}.",
+                    (
+                        f"There is {rng.choice(uptake).lower()} activity in the {rng.choice(site)} with an SUVmax of "
+                        f"{suv}."
+                    ),
                     f"The {rng.choice(lesion)} in the {rng.choice(site)} measures {size}; {rng.choice(verdict)}.",
                     f"Region: {rng.choice(site)}. SUVmax: {suv}. Findings: {rng.choice(verdict)}.",
                     "Please describe the region highlighted in the PET image.",
                     f"What is the organ highlighted here? It is the {rng.choice(site)}.",
-                    f"Aufnahme im Bereich der Läsion, größer als vorher: {suv}  (σ = 2 µm, é, ñ).",
+                    f"Aufnahme im Bereich der Läsion, größer als vorher: {suv}  (\u03c3 = 2 µm, é, ñ).",
                 ]
             )
         )
@@ -204,10 +208,11 @@ def texts(count: int = 220, seed: int = 3) -> list[str]:
         " " * 50 + "a" + " " * 50,
     ]
     words = [
-        "the", "The", "uptake", "SUVmax", "region", "liver", " ", " ", "  ", "   ", "\n", "\t", "\r\n", "\u00a0", "\u3000",
-        "\x1c", "\u2581", "a  b", "[x]", "3.14", "12", "-", "(", ")", ".", ",", "q", "Z", "x", "_", "\u00e9", "\u00e4",
-        "\u03c3", "\u4e2d", "\U0001f680", "\u200d", "e\u0301", "<|end|>", "<|end|>", "<|endoftext|>", "<im_patch>",
-        "<bx_start>", "<bx_end>", "[SEG]", "[SEG]", "<s>", "</s>", "<unk>", "<0x20>", "<|e", "[SE", "\ufffd", "\x00",
+        "the", "The", "uptake", "SUVmax", "region", "liver", " ", " ", "  ", "   ", "\n", "\t", "\r\n", "\u00a0",
+        "\u3000", "\x1c", "\u2581", "a  b", "[x]", "3.14", "12", "-", "(", ")", ".", ",", "q", "Z", "x", "_", "\u00e9",
+        "\u00e4", "\u03c3", "\u4e2d", "\U0001f680", "\u200d", "e\u0301", "<|end|>", "<|end|>", "<|endoftext|>",
+        "<im_patch>", "<bx_start>", "<bx_end>", "[SEG]", "[SEG]", "<s>", "</s>", "<unk>", "<0x20>", "<|e", "[SE",
+        "\ufffd", "\x00",
     ]  # fmt: skip
     rng = random.Random(seed)
     return fixed + ["".join(rng.choices(words, k=rng.randint(1, 14))) for _ in range(count)]

@@ -5,7 +5,7 @@ scale for each token or for each group of a token, in every linear layer, the he
 of what a first int8 left over, about 15 bits; "rotated" is what q8 files hold: rows and activations go through the
 Walsh-Hadamard transform first. Prints a table:
 
-    python study_group_size.py [--windows 8] [--length 512]
+    python study_group_size.py [--windows 5] [--length 512]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from make_smollm2 import read_windows, transformers_model
 from reference.smollm2 import SmolLM2, next_token_losses
 from torch.nn import functional
 
@@ -105,14 +106,14 @@ def report(name: str, logits: list[torch.Tensor], truth: list[torch.Tensor], win
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     smollm2 = SmolLM2()
-    model = smollm2.transformers_model()
-    windows = smollm2.windows(arguments.windows, arguments.length)
+    model = transformers_model(smollm2)
+    windows = read_windows(smollm2, arguments.windows, arguments.length)
     started = time.monotonic()
     print(f"{windows.size} tokens in windows of {arguments.length}")
     print(

@@ -57,7 +57,8 @@ func read<Params: BitwiseCopyable>(
   for offset in known..<given where raw.load(fromByteOffset: offset, as: UInt8.self) != 0 {
     throw PetarError(
       PETAR_ERROR_UNSUPPORTED,
-      "\(name) sets a field at byte \(offset) that this library (\(Library.version)) does not know; use a newer library")
+      "\(name) sets a field at byte \(offset) that this library (\(Library.version)) does not know; use a newer library"
+    )
   }
   var params = defaults
   withUnsafeMutableBytes(of: &params) { $0.copyMemory(from: UnsafeRawBufferPointer(start: raw, count: known)) }

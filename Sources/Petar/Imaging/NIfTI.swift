@@ -48,7 +48,10 @@ package enum NIfTI {
   private static func read(_ input: Input, pair: () throws -> Input) throws -> Image {
     var stream = try ByteStream(input)
     let header = try readHeader(&stream)
-    if header.paired { stream = try ByteStream(try pair()) }
+    if header.paired {
+      try stream.checkEnd()
+      stream = try ByteStream(try pair())
+    }
     let shape = try Volume.validated(shape: header.shape, source: stream.source)
     let encoding = try Encoding(header.encoding, source: stream.source)
     guard let bytes = product(shape.x, shape.y, shape.z, encoding.size),

@@ -140,7 +140,8 @@ package struct VisionEncoder {
     let width = model.vision.width
     for token in 0..<model.tokenGrid.count {
       compute.add(
-        features.base + token * 2 * width + column, workspace.normed.base + (token + skip) * width, rows: 1, width: width)
+        features.base + token * 2 * width + column, workspace.normed.base + (token + skip) * width, rows: 1,
+        width: width)
     }
   }
 

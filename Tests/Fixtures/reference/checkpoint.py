@@ -167,7 +167,7 @@ VECTOR_REACH = {"bias": 0.1, "gain": 0.3, "position": 0.5, "embedding": 1.9, "ti
 
 def generate(model: ModelSpec, name: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
     """The values of one tensor, f32."""
-    values = uniform(model.seed, name, shape)
+    values: np.ndarray = uniform(model.seed, name, shape)
     if kind in MATRIX_REACH:
         return values * np.float32(MATRIX_REACH[kind] * np.sqrt(3 / shape[-1]))
     if kind == "head":
@@ -176,7 +176,8 @@ def generate(model: ModelSpec, name: str, shape: tuple[int, ...], kind: str) -> 
         return quiet(values) * np.float32(VECTOR_REACH["tied"])
     if kind == "final gain" and model.tied:
         # The embedding is the head too: with these signs a token is not its own best successor.
-        return np.copysign(np.float32(1), values) + np.float32(VECTOR_REACH["gain"]) * values
+        signed: np.ndarray = np.copysign(np.float32(1), values) + np.float32(VECTOR_REACH["gain"]) * values
+        return signed
     if kind in ("gain", "final gain"):
         return 1 + np.float32(VECTOR_REACH["gain"]) * values
     return values * np.float32(VECTOR_REACH[kind])

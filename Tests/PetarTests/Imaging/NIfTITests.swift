@@ -84,6 +84,16 @@ private typealias Phantom = ImagingPhantom
     try bytes.withUnsafeBytes { try NIfTI.parse($0, source: "test.nii") }
   }
 
+  private func parse(_ header: [UInt8], image: [UInt8]) throws -> NIfTI.Image {
+    try header.withUnsafeBytes { header in
+      try image.withUnsafeBytes { image in try NIfTI.parse(header, image: image, source: "test.hdr") }
+    }
+  }
+
+  private func contents(_ name: String) throws -> [UInt8] {
+    [UInt8](try Data(contentsOf: Self.folder.appending(path: name)))
+  }
+
   @Test func smallestFile() throws {
     let image = try parse(file())
     #expect((image.type, image.slope, image.intercept) == (.int16, 1, 0))
@@ -158,15 +168,25 @@ private typealias Phantom = ImagingPhantom
     for length in 0..<plain.count {
       #expect(try Phantom.failure { _ = try parse(Array(plain[..<length])) }.status == PETAR_ERROR_BAD_VOLUME)
     }
-    let packed = [UInt8](try Data(contentsOf: Self.folder.appending(path: "v1_le_i2.nii.gz")))
+    let packed = try contents("v1_le_i2.nii.gz")
     for length in 0..<packed.count {
       #expect(try Phantom.failure { _ = try parse(Array(packed[..<length])) }.status == PETAR_ERROR_BAD_VOLUME)
+    }
+    let (header, image) = (try contents("v1_packed_pair.hdr.gz"), try contents("v1_packed_pair.img.gz"))
+    _ = try parse(header, image: image)
+    for length in 0..<header.count {
+      let failure = try Phantom.failure { _ = try parse(Array(header[..<length]), image: image) }
+      #expect(failure.status == PETAR_ERROR_BAD_VOLUME)
+    }
+    for length in 0..<image.count {
+      let failure = try Phantom.failure { _ = try parse(header, image: Array(image[..<length])) }
+      #expect(failure.status == PETAR_ERROR_BAD_VOLUME)
     }
   }
 
   @Test("A flipped byte ends in an image or an error, never in a trap")
   func flippedBytes() throws {
-    for original in [file(), [UInt8](try Data(contentsOf: Self.folder.appending(path: "v2_be_f4.nii.gz")))] {
+    for original in [file(), try contents("v2_be_f4.nii.gz")] {
       for index in original.indices {
         for flip: UInt8 in [0x01, 0x80, 0xff] {
           var bytes = original

@@ -1,0 +1,163 @@
+"""Make the seeds of the fuzz targets, Tests/Fuzz/Seeds/<target>/. Needs numpy, libzstd and build/bin/petar-convert.
+
+    make build && python make_fuzz_seeds.py
+
+FuzzPetarFile    a model as small as models can be, and its first two tensors alone (less to mutate in vain);
+                 metadata and tokenizer lie in zstd blocks that are not compressed, so that a mutated byte is a byte of
+                 their content
+FuzzTokenizer    tokenizer sections, each followed by text
+FuzzNIfTI        files of imaging/nifti that differ in what the reader must do, gzipped and not
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import hashlib
+import json
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+from reference import checkpoint
+
+HERE = Path(__file__).resolve().parent
+SEEDS = HERE.parent / "Fuzz" / "Seeds"
+CONVERTER = HERE.parents[1] / "build" / "bin" / "petar-convert"
+TINY = HERE / "tokenizer" / "tiny"
+TEXT = "  Läsion \u75c5\u5909, SUVmax 5.2\n<im_patch></s> [SEG]x\0\U0001f9e0"
+
+SMALL = {"image": (4, 8, 8), "patch": (2, 4, 4), "vision_width": 64, "vision_layers": 1, "vision_mlp": 8}
+PHI3 = checkpoint.ModelSpec(
+    seed=1, family="phi3", hidden=8, layers=1, heads=2, kv_heads=2, ffn=8, vocabulary=304, shared_tower=True, **SMALL
+)
+LLAMA = checkpoint.ModelSpec(
+    seed=2, family="llama", hidden=8, layers=1, heads=2, kv_heads=1, ffn=8, vocabulary=1006, tied=True, **SMALL
+)
+
+SECTIONS = {"directory": 24, "metadata": 80, "tokenizer": 136}
+Sections = dict[str, bytes]
+
+
+def small_tokenizer(folder: Path) -> None:
+    """300 pieces without byte fallback, and an image token."""
+    shutil.copyfile(HERE / "tokenizer" / "options.model", folder / "tokenizer.model")
+    (folder / "added_tokens.json").write_text(json.dumps({"<|endoftext|>": 300, "<|end|>": 301, "<im_patch>": 302}))
+
+
+def fast_tokenizer(folder: Path) -> None:
+    shutil.copyfile(HERE / "tokenizer" / "fast" / "prepend.json", folder / "tokenizer.json")
+
+
+def tiny_tokenizer(folder: Path) -> None:
+    checkpoint.copy_tokenizer(TINY, folder)
+
+
+# ---- .petar files (the layout is told in Sources/Petar/Weights/PetarFile.swift) ----
+
+
+def convert(spec: checkpoint.ModelSpec, tokenizer: str, weights: str) -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tensors = [
+            (name, shape, checkpoint.encode(checkpoint.uniform(spec.seed, name, shape), "F32"))
+            for name, shape, _ in checkpoint.tensor_specs(spec)
+        ]
+        checkpoint.write_tensors(folder, tensors, "F32", shards=1)
+        checkpoint.write_config(spec, folder)
+        {"small": small_tokenizer, "fast": fast_tokenizer, "tiny": tiny_tokenizer}[tokenizer](folder)
+        output = folder / "seed.petar"
+        if spec is PHI3:
+            config = json.loads((folder / "config.json").read_text())
+            config.update(eos_token_id=300, pad_token_id=300)
+            (folder / "config.json").write_text(json.dumps(config))
+            (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [300, 301]}))
+        command = [CONVERTER, folder, "-o", output, "--weights", weights, "--name", "seed"]
+        subprocess.run(command, check=True, capture_output=True)
+        return output.read_bytes()
+
+
+def read_sections(data: bytes) -> Sections:
+    """Stored bytes of the directory, content of the others."""
+    zstd = ctypes.CDLL(ctypes.util.find_library("zstd"))
+    zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    result = {}
+    for name, field in SECTIONS.items():
+        offset, stored, content = struct.unpack_from("<3Q", data, field)
+        result[name] = data[offset : offset + stored]
+        if name != "directory":
+            target = ctypes.create_string_buffer(content)
+            source = ctypes.c_char_p(result[name])
+            size = zstd.ZSTD_decompress(target, ctypes.c_size_t(content), source, ctypes.c_size_t(stored))
+            if size != content:
+                raise ValueError(f"the {name} cannot be decompressed")
+            result[name] = target.raw
+    return result
+
+
+def raw_frame(content: bytes) -> bytes:
+    """A zstd frame (RFC 8878) of one block that is not compressed, with its size and without a checksum."""
+    return struct.pack("<IBI", 0xFD2FB528, 0xA0, len(content)) + (len(content) << 3 | 1).to_bytes(3, "little") + content
+
+
+def with_raw_sections(data: bytes, tensors: int | None = None) -> bytes:
+    """The same model with sections that are not compressed, and with its first tensors only if a number is given.
+
+    Block sizes stay under zstd's 128 KiB.
+    """
+    sections = read_sections(data)
+    (end,) = struct.unpack_from("<Q", data, SECTIONS["directory"])
+    result = bytearray(data[:end])
+    if tensors is not None:
+        position = 0
+        for _ in range(tensors):
+            (name_length,) = struct.unpack_from("<I", sections["directory"], position)
+            position += 4 + name_length + 76
+            offset, size = struct.unpack_from("<2Q", sections["directory"], position - 48)
+        sections["directory"] = sections["directory"][:position]
+        del result[offset + size :]
+        struct.pack_into("<I", result, 12, tensors)
+    for name, field in SECTIONS.items():
+        stored = sections[name] if name == "directory" else raw_frame(sections[name])
+        struct.pack_into("<3Q", result, field, len(result), len(stored), len(sections[name]))
+        result[field + 24 : field + 56] = hashlib.sha256(stored).digest()
+        result += stored
+    struct.pack_into("<Q", result, 16, len(result))
+    result[192:224] = hashlib.sha256(result[:192]).digest()
+    return bytes(result)
+
+
+# ---- Seeds ----
+
+NIFTI = [
+    *["v1_plain.nii", "v2_plain.nii", "v1_be_i2.nii.gz", "v2_be_f4.nii.gz", "v1_le_u8.nii.gz", "v1_le_i8.nii.gz"],
+    *["v1_qform_turned.nii.gz", "v2_qform_half_turn.nii.gz", "v1_extension.nii.gz", "v2_extension.nii.gz"],
+    *["v1_one_frame.nii.gz", "v1_pair.hdr", "v2_packed_pair.hdr.gz"],
+]
+
+
+def write(target: str, name: str, data: bytes) -> None:
+    path = SEEDS / target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    print(f"{path.relative_to(SEEDS)}: {len(data)} bytes")
+
+
+def main() -> None:
+    phi3 = convert(PHI3, "small", "q8")
+    write("FuzzPetarFile", "whole.petar", with_raw_sections(phi3))
+    write("FuzzPetarFile", "two_tensors.petar", with_raw_sections(phi3, tensors=2))
+    for name, data in {
+        "slow": phi3,
+        "byte_fallback": convert(LLAMA, "tiny", "f16"),
+        "fast": convert(LLAMA, "fast", "f16"),
+    }.items():
+        write("FuzzTokenizer", name, read_sections(data)["tokenizer"] + TEXT.encode())
+    for name in NIFTI:
+        write("FuzzNIfTI", name, (HERE / "imaging" / "nifti" / name).read_bytes())
+
+
+if __name__ == "__main__":
+    main()
