@@ -68,7 +68,8 @@ private func form(
   let groupSize = weights == .q8 ? min(groupColumns, (columns + 3) / 4 * 4) : 0
   return .matrix(
     try MatrixLayout(
-      weights, rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns, groupSize: groupSize))
+      weights, rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns, groupSize: groupSize,
+      rotation: weights == .q8 ? MatrixLayout.widestRotation(columns: columns) : 1))
 }
 
 /// The last part of the path, as the shell would complete it.

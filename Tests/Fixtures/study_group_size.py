@@ -2,7 +2,8 @@
 
 Simulates symmetric int8 (+-127) weights with one scale for each group of K in a row, and int8 activations with one
 scale for each token or for each group of a token, in every linear layer, the head and the embedding. "twice" is int8
-of what a first int8 left over, about 15 bits. Prints a table:
+of what a first int8 left over, about 15 bits; "rotated" is what q8 files hold: rows and activations go through the
+Walsh-Hadamard transform first. Prints a table:
 
     python study_group_size.py [--windows 5] [--length 512]
 """
@@ -36,6 +37,23 @@ def fake_int8(values: torch.Tensor, group: int) -> torch.Tensor:
     return rounded
 
 
+def hadamard(values: torch.Tensor) -> torch.Tensor:
+    """The orthonormal transform of blocks along K, as wide as the largest power of two that divides K."""
+    block = values.shape[-1] & -values.shape[-1]
+    result = values.reshape(-1, block)
+    distance = 1
+    while distance < block:
+        pairs = result.reshape(-1, block // (2 * distance), 2, distance)
+        first, second = pairs[:, :, 0], pairs[:, :, 1]
+        result = torch.stack((first + second, first - second), dim=2)
+        distance *= 2
+    return result.reshape(values.shape) * block**-0.5
+
+
+def fake_rotated(values: torch.Tensor, group: int) -> torch.Tensor:
+    return hadamard(fake_int8(hadamard(values), group))
+
+
 def fake_twice(values: torch.Tensor) -> torch.Tensor:
     first = fake_int8(values, ROW)
     return first + fake_int8(values - first, ROW)
@@ -45,15 +63,15 @@ Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
-def quantized(model: torch.nn.Module, weights: int | None, activations: Rounding | None) -> Iterator[None]:
-    """Weights in groups of `weights`, inputs of linear layers rounded by `activations`; None leaves them f32."""
+def quantized(model: torch.nn.Module, weights: Rounding | None, activations: Rounding | None) -> Iterator[None]:
+    """Weights and inputs of linear layers rounded; None leaves them f32."""
     linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     originals = {name: module.weight.data for name, module in linears.items()}
     embedding = model.get_input_embeddings()
     hooks = []
     for module in linears.values():
         if weights is not None:
-            module.weight.data = fake_int8(module.weight.data, weights)
+            module.weight.data = weights(module.weight.data)
         if activations is not None:
             hooks.append(module.register_forward_pre_hook(lambda _, inputs: (activations(inputs[0]), *inputs[1:])))
     embedding.weight = model.get_output_embeddings().weight
@@ -104,18 +122,22 @@ def main() -> None:
     truth = run(model, windows)
     report("f32 / f32", truth, truth, windows)
 
-    def row(name: str, weights: int | None, activations: Rounding | None) -> None:
+    def row(name: str, weights: Rounding | None, activations: Rounding | None) -> None:
         with quantized(model, weights, activations):
             report(name, run(model, windows), truth, windows)
 
     row("f32 / token", None, partial(fake_int8, group=ROW))
     for group, label in {32: "32", 64: "64", 128: "128", 256: "256", ROW: "row"}.items():
-        row(f"group {label} / f32", group, None)
-        row(f"group {label} / token", group, partial(fake_int8, group=ROW))
-        row(f"group {label} / token, twice", group, fake_twice)
+        weights = partial(fake_int8, group=group)
+        row(f"group {label} / f32", weights, None)
+        row(f"group {label} / token", weights, partial(fake_int8, group=ROW))
+        row(f"group {label} / token, twice", weights, fake_twice)
         for part in sorted({16, 32, group}):
             if part <= group < ROW:
-                row(f"group {label} / group {part}", group, partial(fake_int8, group=part))
+                row(f"group {label} / group {part}", weights, partial(fake_int8, group=part))
+        rotated = partial(fake_rotated, group=group)
+        row(f"rotated, group {label} / f32", rotated, None)
+        row(f"rotated, group {label} / group {label}", rotated, rotated)
     print(f"{time.monotonic() - started:.0f} s")
 
 

@@ -61,25 +61,35 @@ extension Compute {
     }
   }
 
-  /// Quantizes the rows of `x` into `scratch` and points `linear` at the result.
+  /// Quantizes the rows of `x`, rotated as the weights are, into `scratch` and points `linear` at the result.
   private func quantize(
     _ x: UnsafePointer<Float>, rows: Int, _ layout: MatrixLayout, in scratch: Scratch, for linear: inout pk_linear
   ) throws {
     let (width, groups) = (layout.paddedColumns, layout.groups)
+    // A row for each lane to rotate, so that x stays as it is.
+    let lanes = layout.rotation > 1 ? pool.threads : 0
     guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
-      valueBytes < Int.max / 2, scaleBytes < Int.max / 2
+      let rotatedBytes = product(lanes, width, 4), max(valueBytes, scaleBytes, rotatedBytes) < Int.max / 4
     else {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
     }
-    let scales = try scratch.bytes(scaleBytes + valueBytes).assumingMemoryBound(to: Float.self)
+    let rotated = try scratch.bytes(rotatedBytes + scaleBytes + valueBytes).assumingMemoryBound(to: Float.self)
+    let scales = rotated + lanes * width
     let offsets = UnsafeMutableRawPointer(scales + rows * groups).assumingMemoryBound(to: Int32.self)
     let values = UnsafeMutableRawPointer(offsets + rows * groups).assumingMemoryBound(to: Int8.self)
-    let kernel = kernels.quantize
+    let (kernel, hadamard) = (kernels.quantize, kernels.hadamard)
     let part = max((1 << 14) / width, 1)
-    pool.run((rows + part - 1) / part) { index in
+    pool.run((rows + part - 1) / part) { index, lane in
       for row in (index * part)..<min((index + 1) * part, rows) {
+        var source = x + row * layout.columns
+        if layout.rotation > 1 {
+          let target = rotated + lane * width
+          target.update(from: source, count: layout.columns)
+          hadamard?(target, layout.columns, layout.rotation)
+          source = UnsafePointer(target)
+        }
         kernel?(
-          x + row * layout.columns, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
+          source, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
           offsets + row * groups)
       }
     }

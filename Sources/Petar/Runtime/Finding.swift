@@ -20,7 +20,8 @@ package struct Finding: Sendable {
   package let model: JSON
   package let warnings: [String]
 
-  package static let notice = "For research use only. Not a medical device."
+  package static let notice =
+    "For research use only. Not a medical device. Numbers in the text are the language model's and were not measured."
 
   package var json: JSON {
     .object([

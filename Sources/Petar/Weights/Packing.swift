@@ -1,3 +1,4 @@
+import CKernels
 import CPetar
 
 /// How far packed weights are from the ones they were made of.
@@ -25,7 +26,7 @@ package struct PackingError: Sendable {
 extension MatrixLayout {
   /// Packs 16 rows, or the fewer that are left of the last panel, into `panelBytes` bytes.
   ///
-  /// f16 is rounded to nearest even. q8: for each row and group scale = max|w| / 127, value = w / scale rounded to
+  /// f16 is rounded to nearest even. q8: rows are rotated first; for each row and group scale = max|w| / 127, value = w / scale rounded to
   /// nearest even; a group without a magnitude of 2^-100 is zero.
   /// - Parameters:
   ///   - rowStride: floats from one row to the next, at least `columns`.
@@ -68,17 +69,27 @@ extension MatrixLayout {
     case .q8:
       target.initializeMemory(as: UInt8.self, repeating: 128, count: panelBytes)
       for group in 0..<groups {
-        let block = self.block(group)
-        (target + block.scales).initializeMemory(as: UInt8.self, repeating: 0, count: 64)
-        for row in 0..<rowCount {
+        (target + block(group).scales).initializeMemory(as: UInt8.self, repeating: 0, count: 64)
+      }
+      let rotated = try Buffer<Float>(count: columns)
+      for row in 0..<rowCount {
+        rotated.base.update(from: source + row * rowStride, count: columns)
+        rotate(rotated.base)
+        for group in 0..<groups {
+          let block = self.block(group)
           error += try quantize(
-            source + row * rowStride + group * groupSize, min(groupSize, columns - group * groupSize),
+            rotated.base + group * groupSize, min(groupSize, columns - group * groupSize),
             into: (target + block.values + row * 4).assumingMemoryBound(to: UInt8.self),
             scale: (target + block.scales).assumingMemoryBound(to: Float.self) + row)
         }
       }
     }
     return error
+  }
+
+  /// Rotates a row in place, or back: the transform is its own inverse.
+  fileprivate func rotate(_ row: UnsafeMutablePointer<Float>) {
+    if rotation > 1 { pk_kernels_available(0)?.pointee.hadamard(row, columns, rotation) }
   }
 
   /// One group of one row: value c goes to byte `c / 4 * 64 + c % 4`.
@@ -160,6 +171,7 @@ extension Matrix {
           target[column] = Float(Int(value) - 128) * scale
         }
       }
+      layout.rotate(target)
     }
   }
 }

@@ -30,6 +30,7 @@ import CPetar
 /// |     8 | rows u64; the number of values for a vector                                                  |
 /// |     8 | columns u64; 1 for a vector                                                                  |
 /// |     4 | columns that share a scale, u32; 0 where the encoding has no scales                          |
+/// |     4 | columns in a block of the rotation, u32; 1 where rows are not rotated                        |
 /// |     8 | offset in the file u64, a multiple of 4096                                                   |
 /// |     8 | bytes in the file u64: `MatrixLayout.byteCount`, or 4 for each value of a vector             |
 /// |    32 | SHA-256 of these bytes                                                                       |

@@ -40,7 +40,7 @@ package enum PetarFileDirectory {
   /// Tensors start on a page, so that a kernel may read them in place and pages can be dropped one tensor at a time.
   package static let alignment = 4096
   /// A directory entry takes at least this many bytes: an empty name and the fixed fields.
-  package static let smallestEntry = 80
+  package static let smallestEntry = 84
 
   /// `position` rounded up to a page, or nil on overflow.
   package static func aligned(_ position: Int) -> Int? {
@@ -58,12 +58,14 @@ package enum PetarFileDirectory {
         out.integer(UInt64(clamping: layout.rows))
         out.integer(UInt64(clamping: layout.columns))
         out.integer(UInt32(clamping: layout.groupSize))
+        out.integer(UInt32(clamping: layout.rotation))
       case .vector(let count):
         out.integer(UInt32(2))
         out.integer(Encoding.f32.rawValue)
         out.integer(UInt64(clamping: count))
         out.integer(UInt64(1))
         out.integer(UInt32(0))
+        out.integer(UInt32(1))
       }
       out.integer(UInt64(clamping: entry.offset))
       out.integer(UInt64(clamping: entry.byteCount))
@@ -123,18 +125,19 @@ package enum PetarFileDirectory {
     let rows = Int(clamping: try reader.integer(UInt64.self))
     let columns = Int(clamping: try reader.integer(UInt64.self))
     let groupSize = Int(try reader.integer(UInt32.self))
+    let rotation = Int(try reader.integer(UInt32.self))
     switch kind {
     case 1:
       guard let encoding = Encoding(rawValue: code) else {
         throw reader.fail("tensor \(name) has encoding \(code), which this library does not know")
       }
       do {
-        return .matrix(try MatrixLayout(encoding, rows: rows, columns: columns, groupSize: groupSize))
+        return .matrix(try MatrixLayout(encoding, rows: rows, columns: columns, groupSize: groupSize, rotation: rotation))
       } catch let error as PetarError {
         throw reader.fail("tensor \(name): \(error.message)")
       }
     case 2:
-      guard code == Encoding.f32.rawValue, columns == 1, groupSize == 0 else {
+      guard code == Encoding.f32.rawValue, columns == 1, groupSize == 0, rotation == 1 else {
         throw reader.fail("tensor \(name) is a vector but not one column of f32")
       }
       guard rows > 0, rows <= 1 << 32 else { throw reader.fail("tensor \(name) is a vector of \(rows) values") }

@@ -91,6 +91,7 @@ extension PetarFileEntry {
       members += [
         ("kind", .string("matrix")), ("encoding", .string("\(layout.encoding)")),
         ("shape", .integers([layout.rows, layout.columns])), ("group_size", .integer(layout.groupSize)),
+        ("rotation", .integer(layout.rotation)),
       ]
     case .vector(let count):
       members += [("kind", .string("vector")), ("encoding", .string("f32")), ("shape", .integers([count]))]

@@ -179,8 +179,9 @@ import Testing
       #expect(report.hash == file.hash)
       #expect(report.kinds.map(\.name).contains("decoder down"))
       let others = report.kinds.filter { $0.name != "decoder down" }
-      // Uniform values in groups: step / sqrt(12) over RMS, (1 / 127) / sqrt(12) * sqrt(3) = 0.0039, narrow groups less.
-      for kind in others { #expect((0.002...0.006).contains(kind.greatest), "\(kind.name) \(kind.greatest)") }
+      // Step / sqrt(12) over RMS. Uniform values: (1 / 127) / sqrt(12) * sqrt(3) = 0.0039, narrow groups less. Rotated
+      // ones are normal, and the largest of 16 to 128 lies at 1.8 to 2.7 standard deviations: 0.0041 to 0.0062.
+      for kind in others { #expect((0.002...0.007).contains(kind.greatest), "\(kind.name) \(kind.greatest)") }
     }
   }
 

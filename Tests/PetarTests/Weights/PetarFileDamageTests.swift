@@ -95,14 +95,14 @@ import Testing
   // ---- Directory --------------------------------------------------------------------------------------------------
 
   @Test func directory() {
-    // Fields of the second entry, "second": the first takes 4 + 5 + 76 bytes.
-    let entry = number(good, at: SectionField.directory) + 85
+    // Fields of the second entry, "second": the first takes 4 + 5 + 80 bytes.
+    let entry = number(good, at: SectionField.directory) + 89
     let form = entry + 4 + 6
     func second(_ words: String, _ change: (inout [UInt8]) -> Void) {
       damaged(PETAR_ERROR_BAD_FILE, words, change)
     }
     second("4294967295 tensors do not fit") { put(0xffff_ffff, into: &$0, at: 12, bytes: 4) }
-    second("4 tensors do not fit a directory of 256 bytes") { $0[12] = 4 }
+    second("4 tensors do not fit a directory of 268 bytes") { $0[12] = 4 }
     second("ends too early") { $0[entry] = 200 }
     second("follow the last tensor") { $0[12] = 2 }
     second("tensor name has 4294967295 bytes") { put(0xffff_ffff, into: &$0, at: entry, bytes: 4) }
@@ -115,20 +115,22 @@ import Testing
     second("tensor second is of kind 9") { $0[form] = 9 }
     second("tensor second is a vector but not one column of f32") { $0[form + 4] = 3 }
     second("tensor second is a vector of 0 values") { $0[form + 8] = 0 }
+    second("tensor second is a vector but not one column of f32") { $0[form + 28] = 16 }
     second("takes 28 bytes, its shape needs 32") { $0[form + 8] = 8 }
-    second("tensor second starts at 8193, not on a page") { $0[form + 28] = 1 }
-    second("tensor second starts at 4096 and overlaps") { put(4096, into: &$0, at: form + 28) }
-    second("tensor second starts at 12288 and leaves a hole") { put(12288, into: &$0, at: form + 28) }
-    second("leaves a hole") { put(1 << 63 - 4096, into: &$0, at: form + 28) }
-    second("tensor second takes 18446744073709551615 bytes") { put(.max, into: &$0, at: form + 36) }
-    let first = form - 85 - 1
+    second("tensor second starts at 8193, not on a page") { $0[form + 32] = 1 }
+    second("tensor second starts at 4096 and overlaps") { put(4096, into: &$0, at: form + 32) }
+    second("tensor second starts at 12288 and leaves a hole") { put(12288, into: &$0, at: form + 32) }
+    second("leaves a hole") { put(1 << 63 - 4096, into: &$0, at: form + 32) }
+    second("tensor second takes 18446744073709551615 bytes") { put(.max, into: &$0, at: form + 40) }
+    let first = form - 89 - 1
     second("tensor first has encoding 77") { $0[first + 4] = 77 }
     second("tensor first: a matrix of 0 x 5") { $0[first + 8] = 0 }
+    second("rotated by 32, cannot be stored") { $0[first + 28] = 32 }
     second("cannot be stored") { put(.max, into: &$0, at: first + 8) }
     second("beyond the end of the tensors") { bytes in
       // 2^20 x 5: a size that fits its shape and no file of this length.
       put(1 << 20, into: &bytes, at: first + 8)
-      put(5 << 22, into: &bytes, at: first + 36)
+      put(5 << 22, into: &bytes, at: first + 40)
     }
     second("the directory starts at") { bytes in
       bytes.insert(0, at: number(bytes, at: SectionField.directory))
