@@ -114,7 +114,7 @@ def with_raw_sections(data: bytes, tensors: int | None = None) -> bytes:
         position = 0
         for _ in range(tensors):
             (name_length,) = struct.unpack_from("<I", sections["directory"], position)
-            position += 4 + name_length + 76
+            position += 4 + name_length + 80
             offset, size = struct.unpack_from("<2Q", sections["directory"], position - 48)
         sections["directory"] = sections["directory"][:position]
         del result[offset + size :]
