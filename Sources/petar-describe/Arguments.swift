@@ -79,7 +79,8 @@ struct Arguments {
     func number<Number: LosslessStringConvertible>(_ option: String, _: Number.Type = Number.self) throws -> Number {
       let text = try value(option)
       guard let number = Number(text) else {
-        throw UsageError(message: "\(option) needs a number (\(Number.self)), not '\(text)'")
+        let whole = (Number.self as? any FixedWidthInteger.Type).map { "whole number up to \($0.max)" }
+        throw UsageError(message: "\(option) needs a \(whole ?? "number"), not '\(text)'")
       }
       return number
     }
@@ -90,7 +91,11 @@ struct Arguments {
       }
       return choice.value
     }
-    while let option = rest.popFirst() {
+    while let word = rest.popFirst() {
+      // "--name=value" is "--name value".
+      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      let option = word.hasPrefix("--") ? parts[0] : word
+      if word.hasPrefix("--"), parts.count == 2 { rest = [parts[1]] + rest }
       switch option {
       case "--model": model = try value(option)
       case "--pet": pet = try value(option)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import petar
 import pytest
+from reference import checkpoint
 
 
 def _built(variable: str) -> Path:
@@ -57,6 +58,19 @@ def bin_dir() -> Path:
 def models_dir() -> Path:
     """A folder of <name>-<weights>.petar, one for each checkpoint that Tests/Fixtures/make_models.py describes."""
     return _built("PETAR_TEST_MODELS")
+
+
+SMALL_SPEC = checkpoint.ModelSpec(
+    seed=3, family="phi3", image=(4, 8, 8), patch=(2, 4, 4), vision_width=64, vision_layers=1, vision_mlp=16
+)
+
+
+@pytest.fixture
+def small_checkpoint(root: Path, tmp_path: Path) -> Path:
+    """A checkpoint folder that a test may change: as small as they can be."""
+    folder = tmp_path / "checkpoint"
+    checkpoint.write_checkpoint(SMALL_SPEC, folder, root / "Tests" / "Fixtures" / "tokenizer" / "tiny")
+    return folder
 
 
 @pytest.fixture(scope="session")

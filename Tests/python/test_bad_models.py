@@ -6,9 +6,11 @@ The layout of the file is told in Sources/Petar/Weights/PetarFile.swift.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 import struct
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -68,6 +70,40 @@ def test_model_truncated_anywhere(tmp_path: Path, q8_bytes: bytes) -> None:
             "not a .petar file",
             "empty",
         )
+
+
+def every_byte_but_most_of_tensors(data: bytes) -> list[int]:
+    """The header, a few places of each page of tensors, and all that follows these."""
+    (directory,) = struct.unpack_from("<Q", data, SECTIONS)
+    return [*range(HEADER), *range(HEADER, directory, 61), *range(directory, len(data))]
+
+
+@pytest.fixture
+def small_model(small_checkpoint: Path, bin_dir: Path) -> Path:
+    path = small_checkpoint / "small.petar"
+    command = [str(word) for word in (bin_dir / "petar-convert", small_checkpoint, "-o", path, "--weights", "q8")]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def test_small_model_cut_at_every_byte(small_model: Path) -> None:
+    # The same file gets shorter: no model is open on it in between.
+    for length in reversed(every_byte_but_most_of_tensors(small_model.read_bytes())):
+        os.truncate(small_model, length)
+        with pytest.raises(BadFile):
+            petar.Model(small_model)
+
+
+def test_small_model_with_every_byte_flipped(small_model: Path) -> None:
+    data = small_model.read_bytes()
+    petar.Model(small_model, verify=True).close()
+    with small_model.open("r+b", buffering=0) as file:
+        for place in every_byte_but_most_of_tensors(data):
+            os.pwrite(file.fileno(), bytes([data[place] ^ 1 << place % 8]), place)
+            with pytest.raises((BadFile, petar.ChecksumMismatch, petar.FileVersion)):
+                petar.Model(small_model, verify=True)
+            os.pwrite(file.fileno(), data[place : place + 1], place)
+    petar.Model(small_model, verify=True).close()
 
 
 def test_model_with_something_appended(tmp_path: Path, q8_bytes: bytes) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import petar
 import pytest
@@ -18,12 +21,15 @@ TOKENS = 12
 
 @pytest.fixture(scope="module")
 def describe(bin_dir: Path, model_path: Path, exam: Exam) -> Any:
-    def run(*arguments: object, **changed: Path) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, environment: dict[str, str] | None = None, **changed: Path
+    ) -> subprocess.CompletedProcess[str]:
         paths = {"model": model_path, "pet": exam.pet, "ct": exam.ct, "mask": exam.lesions, **changed}
         command = [str(bin_dir / "petar-describe")]
         for name, path in paths.items():
             command += [f"--{name}", str(path)]
-        return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+        command += map(str, arguments)
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
 
     return run
 
@@ -98,6 +104,53 @@ def test_dump_writes_what_the_network_saw(describe: Any, model: petar.Model, exa
     np.testing.assert_array_equal(logits, model.logits(model.prompt(), vision)[0])
 
 
+def test_a_lesion_that_fails_does_not_stop_the_others(describe: Any, exam: Exam, tmp_path: Path) -> None:
+    image = nibabel.load(exam.lesions)
+    labels = np.asarray(image.dataobj).astype(np.uint8)
+    labels[labels == 2] = 0
+    labels[:2, :2, -1] = 2  # in the slices above the head, which are dropped
+    mask = tmp_path / "lesions.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)
+    result = describe("--each-label", "--max-tokens", 2, mask=mask)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["label"] for line in lines] == [1, 2, 3]
+    assert lines[0]["finding"] and lines[2]["finding"]
+    assert lines[1]["error"]["status"] == result.returncode == 54
+    assert "head" in lines[1]["error"]["message"] and "label 2" in result.stderr
+
+
+def test_interrupt_cancels(bin_dir: Path, model_path: Path, exam: Exam) -> None:
+    paths = {"--model": model_path, "--pet": exam.pet, "--ct": exam.ct, "--mask": exam.lesions}
+    command = [str(bin_dir / "petar-describe"), "--label", "1", "--max-tokens", "3000"]
+    for option, path in paths.items():
+        command += [option, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1)  # the text has begun
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=60)
+    assert process.returncode == 20
+    assert b"cancelled" in messages
+
+
+def test_environment_chooses_the_instruction_set(describe: Any, models_dir: Path) -> None:
+    # The smallest model: scalar code is slow.
+    arguments = ("--label", 1, "--max-tokens", 3, "--json")
+    model = models_dir / "small-views-q8.petar"
+    usual = json.loads(describe(*arguments, model=model).stdout)
+    scalar = json.loads(describe(*arguments, model=model, environment={"PETAR_ISA": "scalar"}).stdout)
+    assert scalar["settings"]["instruction_set"] == "scalar"
+    assert scalar["tokens"] == usual["tokens"]
+    refused = describe(*arguments, model=model, environment={"PETAR_ISA": "imaginary"})
+    assert refused.returncode == 12 and "imaginary" in refused.stderr and "scalar" in refused.stderr
+
+
+def test_values_follow_an_equals_sign_too(describe: Any) -> None:
+    arguments = ("--label=1", "--max-tokens=2", "--question=Where?", "--json")
+    report = json.loads(describe(*arguments).stdout)
+    assert report["question"] == "Where?" and len(report["tokens"]) == 2
+
+
 def test_failures_have_an_exit_code_and_a_message(describe: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.petar"
     broken.write_bytes(b"nothing")
@@ -120,18 +173,6 @@ def test_usage_is_told(bin_dir: Path) -> None:
         assert asked.returncode == 0 and tool in asked.stdout
         wrong = subprocess.run([str(bin_dir / tool)], capture_output=True, text=True)
         assert wrong.returncode > 0 and tool in wrong.stderr
-
-
-def test_inspect_and_verify(bin_dir: Path, model_path: Path, model: petar.Model, tmp_path: Path) -> None:
-    convert = str(bin_dir / "petar-convert")
-    shown = subprocess.run([convert, "inspect", str(model_path), "--json"], capture_output=True, text=True, check=True)
-    assert model.metadata["hash"] in shown.stdout
-    assert subprocess.run([convert, "verify", str(model_path)], capture_output=True).returncode == 0
-    data = bytearray(model_path.read_bytes())
-    data[-1000] ^= 1
-    damaged = tmp_path / "damaged.petar"
-    damaged.write_bytes(data)
-    assert subprocess.run([convert, "verify", str(damaged)], capture_output=True).returncode > 0
 
 
 # ---- The C example, built as a user builds it: from an installed copy, by pkg-config ----
@@ -165,6 +206,22 @@ def test_c_example_gives_the_same_text(
     assert result.returncode == 0, result.stderr
     assert result.stdout == model.describe(exam.pet, exam.ct, exam.lesions).text + "\n"
     refused = subprocess.run([str(program), "absent", *paths[1:]], capture_output=True, text=True, env=environment)
+    assert refused.returncode == 1 and "PETAR_ERROR_IO" in refused.stderr
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+def test_cmake_finds_the_package(prefix: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\n"
+        "project(example C)\n"
+        "find_package(petar 0.1 REQUIRED)\n"
+        f'add_executable(example "{root}/Bindings/c/example.c")\n'
+        "target_link_libraries(example PRIVATE petar::petar)\n"
+    )
+    build = tmp_path / "build"
+    subprocess.run(["cmake", "-S", tmp_path, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}"], check=True)
+    subprocess.run(["cmake", "--build", build], check=True)
+    refused = subprocess.run([build / "example", "absent", "a", "b", "c"], capture_output=True, text=True)
     assert refused.returncode == 1 and "PETAR_ERROR_IO" in refused.stderr
 
 
