@@ -1,6 +1,7 @@
-# make              libpetar.so into build/lib, petar-convert and petar-describe into build/bin
+# make              libpetar.so into build/lib, petar-convert, petar-describe and petar-bench into build/bin
 # make demo         describes a lesion of a generated PET/CT phantom with a small random model
 # make test         every test, then the linters
+# make bench        the machine's limits and what a model of PETAR-4B's size reaches of them
 # make fuzz         libFuzzer on each target of Tests/Fuzz, FUZZ_SECONDS each
 # make format lint install clean
 #
@@ -20,7 +21,7 @@ SHELL := /bin/bash
 ABI := $(shell sed -n 's/^.define PETAR_ABI_VERSION //p' Include/petar.h)
 SONAME := libpetar.so.$(ABI)
 LIBRARY := build/lib/libpetar.so.$(VERSION)
-TOOLS := build/bin/petar-convert build/bin/petar-describe
+TOOLS := build/bin/petar-convert build/bin/petar-describe build/bin/petar-bench
 SOURCES := Package.swift $(shell find Sources Include -type f)
 
 # ---- Set-up: only what is missing ------------------------------------------------------------------------------------
@@ -60,6 +61,7 @@ $(LIBRARY): $(SOURCES) | packages
 $(TOOLS) &: $(SOURCES) | packages
 	$(SWIFT_BUILD) --product petar-convert
 	$(SWIFT_BUILD) --product petar-describe
+	$(SWIFT_BUILD) --product petar-bench
 	@mkdir -p build/bin
 	for tool in $(notdir $(TOOLS)); do strip -o build/bin/$$tool .build/static/release/$$tool; touch build/bin/$$tool; done
 
@@ -134,6 +136,17 @@ test-c: $(LIBRARY) $(TEST_MODELS) $(C_TESTS)
 test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(PYTHON)
 	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m pytest -q Tests/python
 
+# ---- Benchmark -------------------------------------------------------------------------------------------------------
+
+# Made once: a new tool writes the same file.
+build/models/petar-4b-q8.petar: | $(TOOLS)
+	@mkdir -p $(@D)
+	build/bin/petar-convert synth --shape petar-4b --weights q8 -o $@
+
+.PHONY: bench
+bench: build/models/petar-4b-q8.petar $(TOOLS)
+	build/bin/petar-bench $<
+
 # ---- Fuzzing ---------------------------------------------------------------------------------------------------------
 
 # A target is compiled as a file of the module Petar, so that it reaches what the module does not export.
@@ -171,7 +184,7 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ_TARGETS))
 # ---- Style -----------------------------------------------------------------------------------------------------------
 
 SWIFT_FILES := Package.swift Sources Tests
-PYTHON_FILES := Bindings/python Tests
+PYTHON_FILES := Bindings/python Tests Benchmarks
 RUFF = $(PYTHON) -m ruff
 RUFF_CONFIG := --config Bindings/python/pyproject.toml
 

@@ -13,6 +13,7 @@ let package = Package(
     .library(name: "petar", type: .dynamic, targets: ["Petar"]),
     .executable(name: "petar-describe", targets: ["petar-describe"]),
     .executable(name: "petar-convert", targets: ["petar-convert"]),
+    .executable(name: "petar-bench", targets: ["petar-bench"]),
   ],
   targets: [
     // The contract and the C pieces.
@@ -32,6 +33,11 @@ let package = Package(
     .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
     .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
+
+    // What the machine can do, and what the library makes of it.
+    .target(
+      name: "CProbes", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(
       name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CZlib"]),

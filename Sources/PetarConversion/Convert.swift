@@ -3,9 +3,6 @@ import Glibc
 import Petar
 import Synchronization
 
-/// Columns that share an int8 scale.
-let groupColumns = 128
-
 /// Makes a .petar file of a checkpoint folder.
 ///
 /// Memory does not grow with the model: each thread holds one block of rows. The file appears complete or not at all.
@@ -64,12 +61,8 @@ private func form(
   let shapes = plan.parts.compactMap { tensors[$0.name]?.shape }
   guard plan.kind != .vector else { return .vector(count: shapes.reduce(0) { $0 + $1.reduce(1, *) }) }
   let columns = shapes.first?.last ?? 0
-  // A narrow matrix has one group, as wide as its columns rounded up to a multiple of 4.
-  let groupSize = weights == .q8 ? min(groupColumns, (columns + 3) / 4 * 4) : 0
   return .matrix(
-    try MatrixLayout(
-      weights, rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns, groupSize: groupSize,
-      rotation: weights == .q8 ? MatrixLayout.widestRotation(columns: columns) : 1))
+    try MatrixLayout(weights: weights, rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns))
 }
 
 /// The last part of the path, as the shell would complete it.

@@ -4,6 +4,7 @@ let usage = """
     petar-convert CHECKPOINT_DIR -o FILE.petar --weights f32|f16|q8 [--name NAME] [--threads N]
     petar-convert inspect FILE.petar [--json]
     petar-convert verify FILE.petar
+    petar-convert synth --shape NAME --weights f32|f16|q8 -o FILE.petar [--seed N] [--threads N]
 
   Convert
     CHECKPOINT_DIR    a Hugging Face folder as PETAR and M3D publish it: config.json, generation_config.json, the
@@ -19,6 +20,8 @@ let usage = """
 
   Inspect           says what a file holds; --json prints one object with every tensor.
   Verify            reads the whole file and compares every tensor with its SHA-256.
+  Synth             makes a file of random weights to measure speed with. --shape is petar-4b or petar-4b-2-layers
+                    (2 layers in each tower and in the decoder); --seed is 0 unless given.
 
   Exit codes
     0 done             3 the checkpoint is refused              5 the .petar file is damaged or no .petar file

@@ -26,6 +26,7 @@ do {
   case "--version": print("petar-convert \(Library.version), .petar format \(PetarFileHeader.version)")
   case "inspect": try InspectCommand.run(words.dropFirst())
   case "verify": try VerifyCommand.run(words.dropFirst())
+  case "synth": try SynthCommand.run(words.dropFirst())
   default: try ConvertCommand.run(words)
   }
 } catch let error as UsageError {

@@ -34,7 +34,8 @@ GREEDY_TOKENS = 48
 
 MODELS = {
     # As released: two towers, Phi-3.
-    "phi3-two": ModelSpec(seed=5, family="phi3"),
+    # The seed is one whose text is varied and decided: its best two logits lie further apart than int8 moves them.
+    "phi3-two": ModelSpec(seed=35, family="phi3"),
     # As in the paper: one tower. A Llama decoder with grouped-query attention, tied embeddings, bf16 in two shards.
     "llama-shared": ModelSpec(
         seed=11,

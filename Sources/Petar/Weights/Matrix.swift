@@ -53,9 +53,19 @@ package struct MatrixLayout: Sendable, Equatable {
     self.rotation = rotation
   }
 
+  /// How files hold a matrix: int8 in groups of 128 columns, rotated as widely as the columns allow. A narrow matrix
+  /// has one group, as wide as its columns rounded up to a multiple of 4.
+  package init(weights encoding: Encoding, rows: Int, columns: Int) throws {
+    let grouped = encoding == .q8
+    try self.init(
+      encoding, rows: rows, columns: columns,
+      groupSize: grouped && columns > 0 ? min(128, (min(columns, 128) + 3) / 4 * 4) : 0,
+      rotation: grouped ? Self.widestRotation(columns: columns) : 1)
+  }
+
   /// The widest rotation that fits: the largest power of two that divides `columns`.
   package static func widestRotation(columns: Int) -> Int {
-    let block = columns & -columns
+    let block = columns & (0 &- columns)
     return block >= 16 ? block : 1
   }
 

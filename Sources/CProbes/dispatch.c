@@ -1,0 +1,37 @@
+#define _GNU_SOURCE /* madvise */
+
+#include "tables.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+void *pb_memory(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return NULL;
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    memset(memory, 1, bytes); /* untouched pages all share one, which fits the cache */
+    return memory;
+}
+
+void pb_memory_free(void *memory, size_t bytes) { munmap(memory, bytes); }
+
+#if defined(__x86_64__)
+
+const pb_probes *pb_probes_available(size_t index) {
+    const pb_probes *available[4];
+    size_t count = 0;
+    __builtin_cpu_init();
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"))
+        available[count++] = __builtin_cpu_supports("avx512bf16") ? &pb_avx512vnni_bf16 : &pb_avx512vnni;
+    if (avx2 && __builtin_cpu_supports("avxvnni")) available[count++] = &pb_avxvnni;
+    if (avx2) available[count++] = &pb_avx2;
+    available[count++] = &pb_scalar;
+    return index < count ? available[index] : NULL;
+}
+
+#else
+
+const pb_probes *pb_probes_available(size_t index) { return index == 0 ? &pb_scalar : NULL; }
+
+#endif
