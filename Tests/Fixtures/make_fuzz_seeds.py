@@ -60,7 +60,8 @@ def tiny_tokenizer(folder: Path) -> None:
 
 def convert(spec: checkpoint.ModelSpec, tokenizer: str, weights: str) -> bytes:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name) / "seed"  # a file names the folder it came from
+        folder.mkdir()
         tensors = [
             (name, shape, checkpoint.encode(checkpoint.uniform(spec.seed, name, shape), "F32"))
             for name, shape, _ in checkpoint.tensor_specs(spec)
@@ -129,7 +130,38 @@ def with_raw_sections(data: bytes, tensors: int | None = None) -> bytes:
     return bytes(result)
 
 
+# ---- Tokenizer sections (the layout is told in Sources/Petar/Language/TokenizerSection.swift) ----
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+PIECES = {
+    **{"<unk>": UNKNOWN, "<s>": CONTROL, "</s>": CONTROL, "b a": USER_DEFINED},
+    **dict.fromkeys(["\u2581", "a", "b", "ab", "\u2581ab", "aa", "\u00e4"], NORMAL),
+}
+
+
+def string(text: str) -> bytes:
+    return struct.pack("<I", len(text.encode())) + text.encode()
+
+
+def few_pieces(rules: int, prefix: int, flags: int) -> bytes:
+    """A section of a few hundred bytes: fuzzing tries a hundred times as many of these in the same time."""
+    names = list(PIECES)
+    out = struct.pack("<3B3i", rules, prefix, flags, 1, 2, 0) + string(" \u2047 ")
+    out += struct.pack("<I", len(PIECES))
+    for index, (text, kind) in enumerate(PIECES.items()):
+        out += struct.pack("<Bf", kind, -float(index)) + string(text)
+    out += struct.pack("<I", 2)
+    for index, text in enumerate(["<im_patch>", "[SEG]"]):
+        out += struct.pack("<iB", len(PIECES) + index, index * 12 + 1) + string(text)
+    merges = [("a", "b"), ("\u2581", "ab"), ("a", "a")] if rules == FAST else []
+    return (
+        out + struct.pack("<I", len(merges)) + b"".join(struct.pack("<2i", *map(names.index, pair)) for pair in merges)
+    )
+
+
 # ---- Seeds ----
+
+SLOW_LEGACY, SLOW, FAST = 1, 2, 3
 
 NIFTI = [
     *["v1_plain.nii", "v2_plain.nii", "v1_be_i2.nii.gz", "v2_be_f4.nii.gz", "v1_le_u8.nii.gz", "v1_le_i8.nii.gz"],
@@ -155,6 +187,9 @@ def main() -> None:
         "fast": convert(LLAMA, "fast", "f16"),
     }.items():
         write("FuzzTokenizer", name, read_sections(data)["tokenizer"] + TEXT.encode())
+    for rules, prefix, flags in ((SLOW_LEGACY, 0, 0x17), (SLOW, 0, 0x03), (FAST, 1, 0x31), (FAST, 2, 0x11)):
+        section = few_pieces(rules, prefix, flags)
+        write("FuzzTokenizer", f"few_{rules}_{prefix}", section + b"  ab  aab b a<im_patch> [SEG]\xc3\xa4\n")
     for name in NIFTI:
         write("FuzzNIfTI", name, (HERE / "imaging" / "nifti" / name).read_bytes())
 
