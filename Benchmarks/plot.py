@@ -30,7 +30,7 @@ def bars(report: dict[str, Any]) -> list[tuple[str, float, float, float]]:
         (
             label.format(positions=positions, steps=steps),
             stages[key]["seconds"] * count,
-            stages[key]["limit_seconds"] * count,
+            stages[key]["seconds"] * stages[key]["fraction_of_limit"] * count,
             stages[key]["fraction_of_limit"],
         )
         for key, count, label in parts

@@ -13,6 +13,7 @@
 #define PK_ROWS 4
 #define PK_FLOAT_PANELS 1
 #define PK_Q8_PANELS 1
+#define PK_HEAD_PANELS 1
 #define PK_Q8_OFFSET 0
 
 typedef int32_t v8i __attribute__((ext_vector_type(8)));

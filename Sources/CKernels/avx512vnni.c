@@ -15,6 +15,7 @@
 #define PK_ROWS 6
 #define PK_FLOAT_PANELS 4
 #define PK_Q8_PANELS 2
+#define PK_HEAD_PANELS 4
 #define PK_Q8_OFFSET 1 /* sums start from offsets, because dot4 takes the weights as value + 128 */
 
 PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {

@@ -7,6 +7,7 @@
 #define PK_ROWS 1
 #define PK_FLOAT_PANELS 1
 #define PK_Q8_PANELS 1
+#define PK_HEAD_PANELS 1
 #define PK_Q8_OFFSET 0
 
 typedef double v16d __attribute__((ext_vector_type(16)));

@@ -45,6 +45,10 @@ typedef struct pk_linear {
 
 #define PK_BLOCK 256
 
+/* Attention in int8: the widest head, and how many queries are worked on together. */
+#define PK_HEAD_WIDTH 128
+#define PK_QUERIES 24
+
 typedef void pk_linear_fn(const pk_linear *linear, size_t row_begin, size_t row_end, size_t panel_begin,
                           size_t panel_end);
 
@@ -63,6 +67,15 @@ typedef struct pk_kernels {
     /* row[i] = exp(scale * row[i] - m) for i in [begin, end), m the largest scale * row[i]; 0 elsewhere in
      * [block_begin, block_end), both multiples of 16. Returns the sum, which does not depend on the block. */
     float (*softmax)(float *row, size_t begin, size_t end, size_t block_begin, size_t block_end, float scale);
+
+    /* Attention over all positions in int8: softmax(scale * q . k) v for `rows` queries of one head, see
+     * attention.inc. pack_head packs its keys and values, rows of `width` <= PK_HEAD_WIDTH floats `stride` apart, into
+     * head_bytes bytes aligned to 64. What is not finite makes results NaN. */
+    size_t (*head_bytes)(size_t positions, size_t width);
+    void (*pack_head)(const float *keys, const float *values, size_t stride, size_t positions, size_t width,
+                      void *packed);
+    void (*attend)(const void *packed, size_t positions, size_t width, const float *queries, size_t stride,
+                   size_t rows, float scale, float *out, size_t out_stride);
 
     void (*layer_norm)(const float *x, size_t width, const float *weight, const float *bias, float epsilon, float *y);
     void (*rms_norm)(const float *x, size_t width, const float *weight, float epsilon, float *y);

@@ -22,7 +22,9 @@ package struct VisionEncoder {
       progress(done / passes)
       try checkpoint()
     }
-    let workspace = try Workspace(model)
+    let quantized = weights.pet.blocks.first?.qkv.weight.layout.encoding == .q8
+    let int8 = quantized && AttentionPrecision.int8Takes(headWidth: model.vision.headWidth)
+    let workspace = try Workspace(model, int8 ? .int8 : .f32)
     for view in [views.global, views.focal] {
       try run(weights.pet, view.pet.base, mask: view.mask.base, into: workspace, step)
       add(workspace, to: features, column: 0, skip: weights.pet.classToken == nil ? 0 : 1)
@@ -35,9 +37,10 @@ package struct VisionEncoder {
   /// Activations of one pass, reused by the four.
   private final class Workspace {
     let hidden, normed, qkv, attended, mlp, patches: Buffer<Float>
-    let keysValues: KeyValues
+    /// nil if attention is int8.
+    let keysValues: KeyValues?
 
-    init(_ model: ModelDescription) throws {
+    init(_ model: ModelDescription, _ precision: AttentionPrecision) throws {
       let (rows, width) = (model.tokenGrid.count + 1, model.vision.width)
       hidden = try Buffer(count: rows * width)
       normed = try Buffer(count: rows * width)
@@ -45,7 +48,9 @@ package struct VisionEncoder {
       attended = try Buffer(count: rows * width)
       mlp = try Buffer(count: rows * model.vision.mlpWidth)
       patches = try Buffer(count: model.tokenGrid.count * model.vision.patch.count)
-      keysValues = try KeyValues(heads: model.visionHeads, headWidth: model.vision.headWidth, capacity: rows)
+      keysValues =
+        precision == .int8
+        ? nil : try KeyValues(heads: model.visionHeads, headWidth: model.vision.headWidth, capacity: rows)
     }
   }
 
@@ -98,13 +103,20 @@ package struct VisionEncoder {
   private func attend(_ rows: Int, _ workspace: Workspace) throws {
     let (width, headWidth) = (model.vision.width, model.vision.headWidth)
     let qkv = workspace.qkv.base
-    workspace.keysValues.truncate(to: 0)
-    try workspace.keysValues.append(
+    let scale = 1 / Float(headWidth).squareRoot()
+    guard let keysValues = workspace.keysValues else {
+      return try compute.attendInt8(
+        queries: qkv, keys: qkv + width, values: qkv + 2 * width, stride: 3 * width, rows: rows,
+        heads: model.visionHeads, headWidth: headWidth, scale: scale, into: workspace.attended.base, stride: width,
+        scratch: scratch)
+    }
+    keysValues.truncate(to: 0)
+    try keysValues.append(
       keys: qkv + width, keyStride: 3 * width, values: qkv + 2 * width, valueStride: 3 * width, rows: rows,
       pool: compute.pool)
     try compute.attend(
-      queries: qkv, stride: 3 * width, rows: rows, heads: model.visionHeads, workspace.keysValues, mask: .full,
-      scale: 1 / Float(headWidth).squareRoot(), into: workspace.attended.base, stride: width, scratch: scratch)
+      queries: qkv, stride: 3 * width, rows: rows, heads: model.visionHeads, keysValues, mask: .full, scale: scale,
+      into: workspace.attended.base, stride: width, scratch: scratch)
   }
 
   /// "Perceptron" patch embedding: the voxels of each patch, (pz, py, px), through one linear layer. Tokens run
