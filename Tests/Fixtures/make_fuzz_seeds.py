@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import hashlib
-import json
 import shutil
 import struct
 import subprocess
@@ -26,15 +25,23 @@ from reference import checkpoint
 HERE = Path(__file__).resolve().parent
 SEEDS = HERE.parent / "Fuzz" / "Seeds"
 CONVERTER = HERE.parents[1] / "build" / "bin" / "petar-convert"
-TINY = HERE / "tokenizer" / "tiny"
 TEXT = "  Läsion \u75c5\u5909, SUVmax 5.2\n<im_patch></s> [SEG]x\0\U0001f9e0"
 
-SMALL = {"image": (4, 8, 8), "patch": (2, 4, 4), "vision_width": 64, "vision_layers": 1, "vision_mlp": 8}
-PHI3 = checkpoint.ModelSpec(
-    seed=1, family="phi3", hidden=8, layers=1, heads=2, kv_heads=2, ffn=8, vocabulary=304, shared_tower=True, **SMALL
-)
-LLAMA = checkpoint.ModelSpec(
-    seed=2, family="llama", hidden=8, layers=1, heads=2, kv_heads=1, ffn=8, vocabulary=1006, tied=True, **SMALL
+MODEL = checkpoint.ModelSpec(
+    seed=1,
+    family="phi3",
+    image=(4, 8, 8),
+    patch=(2, 4, 4),
+    vision_width=64,
+    vision_layers=1,
+    vision_mlp=8,
+    shared_tower=True,
+    hidden=8,
+    layers=1,
+    heads=2,
+    kv_heads=2,
+    ffn=8,
+    vocabulary=304,
 )
 
 SECTIONS = {"directory": 24, "metadata": 80, "tokenizer": 136}
@@ -42,41 +49,30 @@ Sections = dict[str, bytes]
 
 
 def small_tokenizer(folder: Path) -> None:
-    """300 pieces without byte fallback, and an image token."""
+    """300 pieces without byte fallback, and added tokens."""
     shutil.copyfile(HERE / "tokenizer" / "options.model", folder / "tokenizer.model")
-    (folder / "added_tokens.json").write_text(json.dumps({"<|endoftext|>": 300, "<|end|>": 301, "<im_patch>": 302}))
-
-
-def fast_tokenizer(folder: Path) -> None:
-    shutil.copyfile(HERE / "tokenizer" / "fast" / "prepend.json", folder / "tokenizer.json")
-
-
-def tiny_tokenizer(folder: Path) -> None:
-    checkpoint.copy_tokenizer(TINY, folder)
+    added = {"<|endoftext|>": 300, "<|end|>": 301, "<im_patch>": 302}
+    checkpoint.write_json(folder / "added_tokens.json", added)
 
 
 # ---- .petar files (the layout is told in Sources/Petar/Weights/PetarFile.swift) ----
 
 
-def convert(spec: checkpoint.ModelSpec, tokenizer: str, weights: str) -> bytes:
+def convert() -> bytes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "seed"  # a file names the folder it came from
         folder.mkdir()
         tensors = [
-            (name, shape, checkpoint.encode(checkpoint.uniform(spec.seed, name, shape), "F32"))
-            for name, shape, _ in checkpoint.tensor_specs(spec)
+            (name, shape, checkpoint.encode(checkpoint.uniform(MODEL.seed, name, shape), "F32"))
+            for name, shape, _ in checkpoint.tensor_specs(MODEL)
         ]
         checkpoint.write_tensors(folder, tensors, "F32", shards=1)
-        checkpoint.write_config(spec, folder)
-        {"small": small_tokenizer, "fast": fast_tokenizer, "tiny": tiny_tokenizer}[tokenizer](folder)
+        config = {**checkpoint.decoder_config(MODEL), **checkpoint.vision_config(MODEL)}
+        checkpoint.write_json(folder / "config.json", {**config, "eos_token_id": 300, "pad_token_id": 300})
+        checkpoint.write_json(folder / "generation_config.json", {"eos_token_id": [300, 301]})
+        small_tokenizer(folder)
         output = folder / "seed.petar"
-        if spec is PHI3:
-            config = json.loads((folder / "config.json").read_text())
-            config.update(eos_token_id=300, pad_token_id=300)
-            (folder / "config.json").write_text(json.dumps(config))
-            (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [300, 301]}))
-        command = [CONVERTER, folder, "-o", output, "--weights", weights, "--name", "seed"]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run([CONVERTER, folder, "-o", output, "--weights", "q8"], check=True, capture_output=True)
         return output.read_bytes()
 
 
@@ -132,7 +128,9 @@ def with_raw_sections(data: bytes, tensors: int | None = None) -> bytes:
 
 # ---- Tokenizer sections (the layout is told in Sources/Petar/Language/TokenizerSection.swift) ----
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
+SLOW_LEGACY, SLOW, FAST = 1, 2, 3
+BYTE_FALLBACK = 0x08
 PIECES = {
     **{"<unk>": UNKNOWN, "<s>": CONTROL, "</s>": CONTROL, "b a": USER_DEFINED},
     **dict.fromkeys(["\u2581", "a", "b", "ab", "\u2581ab", "aa", "\u00e4"], NORMAL),
@@ -144,15 +142,16 @@ def string(text: str) -> bytes:
 
 
 def few_pieces(rules: int, prefix: int, flags: int) -> bytes:
-    """A section of a few hundred bytes: fuzzing tries a hundred times as many of these in the same time."""
-    names = list(PIECES)
+    """A section of a few hundred bytes, or of 4 kB with byte fallback: what is small is tried far more often."""
+    pieces = PIECES | ({f"<0x{byte:02X}>": BYTE for byte in range(256)} if flags & BYTE_FALLBACK else {})
+    names = list(pieces)
     out = struct.pack("<3B3i", rules, prefix, flags, 1, 2, 0) + string(" \u2047 ")
-    out += struct.pack("<I", len(PIECES))
-    for index, (text, kind) in enumerate(PIECES.items()):
+    out += struct.pack("<I", len(pieces))
+    for index, (text, kind) in enumerate(pieces.items()):
         out += struct.pack("<Bf", kind, -float(index)) + string(text)
     out += struct.pack("<I", 2)
     for index, text in enumerate(["<im_patch>", "[SEG]"]):
-        out += struct.pack("<iB", len(PIECES) + index, index * 12 + 1) + string(text)
+        out += struct.pack("<iB", len(pieces) + index, index * 12 + 1) + string(text)
     merges = [("a", "b"), ("\u2581", "ab"), ("a", "a")] if rules == FAST else []
     return (
         out + struct.pack("<I", len(merges)) + b"".join(struct.pack("<2i", *map(names.index, pair)) for pair in merges)
@@ -161,7 +160,6 @@ def few_pieces(rules: int, prefix: int, flags: int) -> bytes:
 
 # ---- Seeds ----
 
-SLOW_LEGACY, SLOW, FAST = 1, 2, 3
 
 NIFTI = [
     *["v1_plain.nii", "v2_plain.nii", "v1_be_i2.nii.gz", "v2_be_f4.nii.gz", "v1_le_u8.nii.gz", "v1_le_i8.nii.gz"],
@@ -178,18 +176,17 @@ def write(target: str, name: str, data: bytes) -> None:
 
 
 def main() -> None:
-    phi3 = convert(PHI3, "small", "q8")
-    write("FuzzPetarFile", "whole.petar", with_raw_sections(phi3))
-    write("FuzzPetarFile", "two_tensors.petar", with_raw_sections(phi3, tensors=2))
-    for name, data in {
-        "slow": phi3,
-        "byte_fallback": convert(LLAMA, "tiny", "f16"),
-        "fast": convert(LLAMA, "fast", "f16"),
-    }.items():
-        write("FuzzTokenizer", name, read_sections(data)["tokenizer"] + TEXT.encode())
-    for rules, prefix, flags in ((SLOW_LEGACY, 0, 0x17), (SLOW, 0, 0x03), (FAST, 1, 0x31), (FAST, 2, 0x11)):
+    model = convert()
+    write("FuzzPetarFile", "whole.petar", with_raw_sections(model))
+    write("FuzzPetarFile", "two_tensors.petar", with_raw_sections(model, tensors=2))
+    write("FuzzTokenizer", "options", read_sections(model)["tokenizer"] + TEXT.encode())
+    for rules, prefix, flags in (
+        (SLOW_LEGACY, 0, 0x17), (SLOW, 0, 0x03), (SLOW, 0, 0x03 | BYTE_FALLBACK), (FAST, 1, 0x31), (FAST, 2, 0x11)
+    ):  # fmt: skip
         section = few_pieces(rules, prefix, flags)
-        write("FuzzTokenizer", f"few_{rules}_{prefix}", section + b"  ab  aab b a<im_patch> [SEG]\xc3\xa4\n")
+        write(
+            "FuzzTokenizer", f"few_{rules}_{prefix}_{flags:02x}", section + b"  ab  aab b a<im_patch> [SEG]\xc3\xa4\n"
+        )
     for name in NIFTI:
         write("FuzzNIfTI", name, (HERE / "imaging" / "nifti" / name).read_bytes())
 
