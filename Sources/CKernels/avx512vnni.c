@@ -6,7 +6,7 @@
 
 #include <immintrin.h>
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prfchw"))), \
                              apply_to = function)
 
 /* Registers, 32 in all. Float: 6 x 4 sums and 4 weights. Int8: 6 x 2 sums, 6 x 2 totals over groups and 2 weights. */
@@ -27,6 +27,12 @@ PK_INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(
 PK_INLINE v16f widen(const uint16_t *halves) {
     return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
 }
+
+#define PK_FRACTION /* of a negative number, and 2 to its whole part: see attention.inc */
+
+PK_INLINE v16f fraction(v16f y) { return (v16f)_mm512_reduce_ps((__m512)y, _MM_FROUND_TO_NEG_INF); }
+
+PK_INLINE v16f scale_down(v16f e, v16f y) { return (v16f)_mm512_scalef_ps((__m512)e, (__m512)y); }
 
 #include "kernels.inc"
 

@@ -47,7 +47,7 @@ typedef struct pk_linear {
 
 /* Attention in int8: the widest head, and how many queries are worked on together. */
 #define PK_HEAD_WIDTH 128
-#define PK_QUERIES 24
+#define PK_QUERIES 48
 
 typedef void pk_linear_fn(const pk_linear *linear, size_t row_begin, size_t row_end, size_t panel_begin,
                           size_t panel_end);
@@ -98,6 +98,13 @@ const pk_kernels *pk_kernels_available(size_t index);
  * set before, for pk_float_restore. */
 uint64_t pk_float_default(void);
 void pk_float_restore(uint64_t saved);
+
+/* Puts `rows` positions of one head, from `position` on, into a KV cache (see KeyValues): element c of a key to
+ * keys[position / 16][c][position % 16], of a value to values[c / 16][position][c % 16] with value_panel bytes from one
+ * c / 16 to the next. f16 is rounded to nearest even, magnitudes above 65504 to 65504. */
+typedef void pk_append_fn(const float *keys, size_t key_stride, const float *values, size_t value_stride, size_t rows,
+                          size_t width, size_t position, void *key_cache, void *value_cache, size_t value_panel);
+pk_append_fn pk_append_f32, pk_append_f16;
 
 /* The processors that this process may use, at least 1. */
 size_t pk_processors(void);

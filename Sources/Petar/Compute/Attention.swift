@@ -94,7 +94,7 @@ extension Compute {
 
     var scores = pk_linear()
     scores.weights = UnsafeRawPointer(cache.keys(head: keyHead))
-    scores.panel_bytes = cache.headWidth * 64
+    scores.panel_bytes = cache.keyPanelBytes
     scores.outputs = end
     scores.column_end = cache.headWidth
     scores.x = block.queries
@@ -102,11 +102,12 @@ extension Compute {
     scores.out = block.scores
     scores.out_stride = block.scoreStride
     scores.epilogue = PK_STORE
-    kernels.linear_f32(&scores, 0, count, begin / 16, (end + 15) / 16)
+    let linear = cache.precision == .f32 ? kernels.linear_f32 : kernels.linear_f16
+    linear?(&scores, 0, count, begin / 16, (end + 15) / 16)
 
     var sums = pk_linear()
     sums.weights = UnsafeRawPointer(cache.values(head: keyHead))
-    sums.panel_bytes = cache.valuePanel * 4
+    sums.panel_bytes = cache.valuePanelBytes
     sums.outputs = cache.headWidth
     sums.column_begin = begin
     sums.column_end = end
@@ -123,7 +124,7 @@ extension Compute {
           block.scores + row * block.scoreStride, positions.lowerBound, positions.upperBound, begin / 16 * 16,
           roundedUp(end, to: 16), scale)
       }
-      kernels.linear_f32(&sums, 0, count, 0, (cache.headWidth + 15) / 16)
+      linear?(&sums, 0, count, 0, (cache.headWidth + 15) / 16)
       for row in 0..<count { kernels.divide(block.out + row * block.outStride, cache.headWidth, weights[row]) }
     }
   }

@@ -115,9 +115,9 @@ private struct Tiling {
     self.rows = rows
     panels = layout.panels
     if rows <= 4 {
-      // Memory is what takes the time: ranges of at least 64 KiB, so that each is one long stream.
+      // Memory is what takes the time: long streams (256 KiB), but eight parts a thread for the end to be even.
       rowBlock = rows
-      panelBlock = max((1 << 16) / layout.panelBytes, 1)
+      panelBlock = max(min((1 << 18) / layout.panelBytes, panels / (threads * 8)), (1 << 16) / layout.panelBytes, 1)
     } else {
       // The activations of a block of rows stay in a second-level cache of 512 KiB or more.
       let rowBytes = layout.paddedColumns * (layout.encoding == .q8 ? 1 : 4)
@@ -125,7 +125,7 @@ private struct Tiling {
       // At least four parts a thread, unless parts get smaller than a thread is worth.
       let work = rowBlock * layout.paddedColumns * 16
       let fair = panels * ((rows + rowBlock - 1) / rowBlock) / (threads * 4)
-      panelBlock = max(roundedUp(min(fair, 16), to: 4), (1 << 17) / work, 4)
+      panelBlock = max(roundedUp(min(fair, 8), to: 4), (1 << 17) / work, 4)
     }
     rowBlocks = (rows + rowBlock - 1) / rowBlock
     count = rowBlocks * ((panels + panelBlock - 1) / panelBlock)

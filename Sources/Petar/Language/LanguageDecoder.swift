@@ -57,8 +57,10 @@ package final class LanguageDecoder {
       let room = (positions + 63) / 64 * 64
       caches = []
       capacity = 0
+      let quantized = weights.layers.first?.qkv.layout.encoding == .q8
       caches = try (0..<shape.layers).map { _ in
-        try KeyValues(heads: shape.keyValueHeads, headWidth: shape.headWidth, capacity: room)
+        try KeyValues(
+          heads: shape.keyValueHeads, headWidth: shape.headWidth, capacity: room, precision: quantized ? .f16 : .f32)
       }
       rotary = try RotaryTable(positions: room, headWidth: shape.headWidth, theta: shape.ropeTheta)
       capacity = room

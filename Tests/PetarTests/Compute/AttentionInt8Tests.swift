@@ -106,6 +106,18 @@ import Testing
     }
   }
 
+  @Test("Queries of zeros weigh all positions alike", arguments: instructionSets)
+  func zeroQueries(_ set: String) throws {
+    let layer = Layer(rows: 150, heads: 1, width: 16)
+    var qkv = layer.numbers()
+    for row in 0..<layer.rows { for i in 0..<16 { qkv[row * layer.stride + i] = 0 } }
+    let exact = layer.reference(qkv)
+    for (value, exact) in zip(try layer.attend(compute(set), qkv), exact) {
+      // 150 roundings of half a step of 1/127 at most, in the mean.
+      #expect(abs(Double(value) - exact) < 0.5 / 127)
+    }
+  }
+
   @Test("What is not finite makes results that depend on it NaN", arguments: [Float.nan, .infinity], 0..<3)
   func notFinite(_ value: Float, _ part: Int) throws {
     let layer = Layer(rows: 40, heads: 2, width: 16)

@@ -25,8 +25,11 @@ private struct Layer {
 
   var scale: Float { 1 / Float(width).squareRoot() }
 
-  func cache(positions: Int, capacity: Int? = nil, pool: ThreadPool) throws -> KeyValues {
-    let cache = try KeyValues(heads: keyHeads, headWidth: width, capacity: capacity ?? positions)
+  func cache(
+    positions: Int, capacity: Int? = nil, pool: ThreadPool, precision: KeyValues.Precision = .f32
+  ) throws -> KeyValues {
+    let cache = try KeyValues(
+      heads: keyHeads, headWidth: width, capacity: capacity ?? positions, precision: precision)
     let stride = keyHeads * width
     try cache.append(
       keys: keys, keyStride: stride, values: values, valueStride: stride, rows: positions, pool: pool)
@@ -133,6 +136,46 @@ private struct Layer {
       let alone = try layer.attend(compute, growing, .causal(firstPosition: row, window: window), row..<row + 1)
       #expect(bits(alone) == bits(prefill[row * stride..<(row + 1) * stride]), "row \(row)")
     }
+  }
+
+  @Test(
+    "A cache in half precision is as exact as its roundings, whatever the instruction set", arguments: layers.indices)
+  func halfPrecision(_ index: Int) throws {
+    let layer = Self.layers[index]
+    var expected: [UInt32]?
+    for set in instructionSets {
+      let compute = try compute(set, threads: 2)
+      let cache = try layer.cache(positions: layer.rows, pool: compute.pool, precision: .f16)
+      let result = try layer.attend(compute, cache, .causal(firstPosition: 0), 0..<layer.rows)
+      expected = expected ?? bits(result)
+      #expect(bits(result) == expected)
+      // Keys off by 2^-12 of themselves move a score of up to 4 sqrt(width) by some 1e-3, so weights likewise.
+      for (value, exact) in zip(result, layer.reference { $1 <= $0 }) { #expect(abs(Double(value) - exact) < 3e-3) }
+      // The last row by itself, as in decoding.
+      let alone = try layer.attend(compute, cache, .causal(firstPosition: layer.rows - 1), layer.rows - 1..<layer.rows)
+      #expect(bits(alone) == bits(result.suffix(alone.count)))
+    }
+  }
+
+  /// Numbers and what they are in half precision.
+  private static let roundings: [(Float, Float)] = [
+    (1 + 0x1p-11, 1), (1 + 0x1.8p-10, 1 + 0x1p-9), (0x1.8p-24, 0x1p-23), (0x1p-26, 0), (65519, 65504), (1e30, 65504),
+    (-Float.infinity, -65504), (0x1.ff8p-15, 0x1.ff8p-15), (-0x1p-14, -0x1p-14),
+  ]
+
+  @Test(
+    "Half precision rounds to nearest even and stays finite",
+    arguments: roundings)
+  func halves(_ value: Float, _ rounded: Float) throws {
+    // One position has all the weight, so its value is the result.
+    let compute = try compute(nil)
+    let cache = try KeyValues(heads: 1, headWidth: 1, capacity: 1, precision: .f16)
+    try cache.append(keys: [0], keyStride: 1, values: [value], valueStride: 1, rows: 1, pool: compute.pool)
+    var out: [Float] = [.nan]
+    try compute.attend(
+      queries: [0], stride: 1, rows: 1, heads: 1, cache, mask: .full, scale: 1, into: &out, stride: 1,
+      scratch: Scratch())
+    #expect(out == [rounded])
   }
 
   @Test("A cache that is cut back forgets what followed")
