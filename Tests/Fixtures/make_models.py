@@ -32,13 +32,14 @@ FIXTURES = HERE / "models"
 QUESTION = "Please describe the region highlighted in the PET image."
 GREEDY_TOKENS = 48
 
+# The seeds are ones whose text is decided: the best two logits lie further apart than int8 moves them, as they mostly do
+# in a trained model. Random ones often lie closer, and then any rounding swaps them.
 MODELS = {
     # As released: two towers, Phi-3.
-    # The seed is one whose text is varied and decided: its best two logits lie further apart than int8 moves them.
     "phi3-two": ModelSpec(seed=35, family="phi3"),
     # As in the paper: one tower. A Llama decoder with grouped-query attention, tied embeddings, bf16 in two shards.
     "llama-shared": ModelSpec(
-        seed=11,
+        seed=177,
         family="llama",
         vision_width=64,
         vision_mlp=128,
