@@ -23,6 +23,20 @@ enum Console {
   }
 }
 
+/// Warnings on standard error, each said once, however many lesions it is about.
+final class WarningLog {
+  private var said: Set<String> = []
+  private let progress: ProgressLine
+
+  init(_ progress: ProgressLine) { self.progress = progress }
+
+  func show(_ warning: String) {
+    guard said.insert(warning).inserted else { return }
+    progress.clear()
+    Console.error("petar-describe: warning: \(warning)\n")
+  }
+}
+
 /// A line on the terminal that shows how far the work is; nothing where nobody looks.
 final class ProgressLine {
   private var shown = ""

@@ -5,15 +5,18 @@ import Glibc
 final class Describer {
   private let arguments: Arguments
   private let model, session, pet, ct, mask: OpaquePointer
-  private let progress = ProgressLine()
+  private let progress: ProgressLine
+  private let warnings: WarningLog
   /// Whether text is streamed to standard output as it is written.
   private let streams: Bool
 
   init(_ arguments: Arguments) throws {
     self.arguments = arguments
     streams = !arguments.json && !arguments.eachLabel
+    progress = ProgressLine()
+    warnings = WarningLog(progress)
     model = try Self.openModel(arguments)
-    session = try Self.openSession(arguments, model)
+    session = try Self.openSession(arguments, model, warnings)
     pet = try Self.readVolume(arguments.pet, arguments.petUnit, arguments.suvFactor)
     ct = try Self.readVolume(arguments.ct, PETAR_UNIT_HU)
     mask = try Self.readVolume(arguments.mask, PETAR_UNIT_LABEL)
@@ -147,12 +150,16 @@ final class Describer {
     return model
   }
 
-  private static func openSession(_ arguments: Arguments, _ model: OpaquePointer) throws -> OpaquePointer {
+  private static func openSession(
+    _ arguments: Arguments, _ model: OpaquePointer, _ warnings: WarningLog
+  ) throws -> OpaquePointer {
     var params = petar_session_params()
     petar_session_params_init(&params, MemoryLayout<petar_session_params>.stride)
     params.threads = arguments.threads
-    params.log = { _, _, message in
-      if let message { Console.error("petar-describe: warning: \(String(cString: message))\n") }
+    params.log_user_data = Unmanaged.passUnretained(warnings).toOpaque()
+    params.log = { warnings, _, message in
+      guard let warnings, let message else { return }
+      Unmanaged<WarningLog>.fromOpaque(warnings).takeUnretainedValue().show(String(cString: message))
     }
     var session: OpaquePointer?
     let status = petar_session_create(model, &params, &session)

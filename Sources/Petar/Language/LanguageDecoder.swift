@@ -123,7 +123,8 @@ package final class LanguageDecoder {
     let (hidden, normed, qkv) = (space.hidden.base, space.normed.base, space.qkv.base)
 
     compute.rmsNorm(
-      hidden, rows: rows, width: shape.width, weight: layer.attentionNorm.base, epsilon: shape.normEpsilon, into: normed)
+      hidden, rows: rows, width: shape.width, weight: layer.attentionNorm.base, epsilon: shape.normEpsilon, into: normed
+    )
     try compute.linear(normed, rows: rows, layer.qkv, bias: nil, into: qkv, .store, scratch: scratch)
     // Queries and keys lie side by side and turn alike.
     compute.rope(
@@ -134,7 +135,8 @@ package final class LanguageDecoder {
       valueStride: stride, rows: rows, pool: compute.pool)
     try compute.attend(
       queries: qkv, stride: stride, rows: rows, heads: heads, cache,
-      mask: .causal(firstPosition: length, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow), scale: 1 / Float(headWidth).squareRoot(),
+      mask: .causal(firstPosition: length, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow),
+      scale: 1 / Float(headWidth).squareRoot(),
       into: space.attended.base, stride: heads * headWidth, scratch: scratch)
     try compute.linear(
       space.attended.base, rows: rows, layer.out, bias: nil, into: hidden, .add, scratch: scratch)

@@ -130,7 +130,8 @@ extension ModelDescription {
     func within(_ value: Int, _ range: ClosedRange<Int>, _ what: String) throws {
       try require(range.contains(value), "\(what) is \(value), not in \(range.lowerBound)...\(range.upperBound)")
     }
-    for (extent, what) in [(views.extent, "view extent"), (vision.patch, "patch extent"), (vision.pool, "pool extent")] {
+    for (extent, what) in [(views.extent, "view extent"), (vision.patch, "patch extent"), (vision.pool, "pool extent")]
+    {
       for side in [extent.depth, extent.height, extent.width] { try within(side, 1...4096, what) }
     }
     for (view, patch, pool) in [

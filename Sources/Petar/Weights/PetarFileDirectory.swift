@@ -132,7 +132,8 @@ package enum PetarFileDirectory {
         throw reader.fail("tensor \(name) has encoding \(code), which this library does not know")
       }
       do {
-        return .matrix(try MatrixLayout(encoding, rows: rows, columns: columns, groupSize: groupSize, rotation: rotation))
+        return .matrix(
+          try MatrixLayout(encoding, rows: rows, columns: columns, groupSize: groupSize, rotation: rotation))
       } catch let error as PetarError {
         throw reader.fail("tensor \(name): \(error.message)")
       }
