@@ -32,8 +32,8 @@ FIXTURES = HERE / "models"
 QUESTION = "Please describe the region highlighted in the PET image."
 GREEDY_TOKENS = 48
 
-# The seeds are ones whose text is decided: the best two logits lie further apart than int8 moves them, as they mostly do
-# in a trained model. Random ones often lie closer, and then any rounding swaps them.
+# The seeds are ones whose text is decided: the best two logits lie further apart than int8 moves them, as they mostly
+# do in a trained model. Random ones often lie closer, and then any rounding swaps them.
 MODELS = {
     # As released: two towers, Phi-3.
     "phi3-two": ModelSpec(seed=35, family="phi3"),
