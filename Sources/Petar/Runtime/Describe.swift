@@ -45,6 +45,12 @@ extension Session {
   ) throws -> Finding {
     try request.validate()
     return try exclusively {
+      // What is wrong with the question is said before the long work.
+      let prompt = try self.prompt(request)
+      let maxTokens = request.maxTokens == 0 ? model.description.prompt.maxTokens : request.maxTokens
+      let (positions, overflow) = prompt.count.addingReportingOverflow(maxTokens)
+      try decoder.begin(positions: overflow ? Int.max : positions)
+
       var timings = Finding.Timings()
       timings.load = model.loadSeconds
       var clock = Stopwatch()
@@ -57,7 +63,7 @@ extension Session {
       let vision = try tokens(of: views) { observer.onProgress("encode", $0) }
       timings.encode = clock.seconds
 
-      let text = try write(vision, request, observer, &timings)
+      let text = try write(prompt, vision, maxTokens, request, observer, &timings)
       return Finding(
         text: text.text, tokens: text.tokens, question: request.question ?? model.description.prompt.question,
         stopReason: text.stopReason, settings: settings(request), timings: timings, geometry: views.geometry,
@@ -65,20 +71,20 @@ extension Session {
     }
   }
 
-  private func write(
-    _ vision: Buffer<Float>, _ request: DescribeRequest, _ observer: DescribeObserver,
-    _ timings: inout Finding.Timings
-  ) throws -> (text: String, tokens: [Int32], stopReason: Finding.StopReason) {
-    let description = model.description
+  private func prompt(_ request: DescribeRequest) throws -> [Int32] {
     let prompt = try model.prompt(question: request.question)
-    guard prompt.count(where: { $0 == description.prompt.imageToken }) == description.visionTokens else {
+    guard prompt.count(where: { $0 == model.description.prompt.imageToken }) == model.description.visionTokens else {
       throw PetarError(
         PETAR_ERROR_BAD_TEXT, "the question contains the image token itself; ask it without")
     }
-    let maxTokens = request.maxTokens == 0 ? description.prompt.maxTokens : request.maxTokens
-    let (positions, overflow) = prompt.count.addingReportingOverflow(maxTokens)
-    try decoder.begin(positions: overflow ? Int.max : positions)
+    return prompt
+  }
 
+  private func write(
+    _ prompt: [Int32], _ vision: Buffer<Float>, _ maxTokens: Int, _ request: DescribeRequest,
+    _ observer: DescribeObserver, _ timings: inout Finding.Timings
+  ) throws -> (text: String, tokens: [Int32], stopReason: Finding.StopReason) {
+    let description = model.description
     var clock = Stopwatch()
     let logits = try Buffer<Float>(count: description.decoder.vocabulary)
     try decoder.append(
