@@ -1,3 +1,4 @@
+import CPetar
 import CZlib
 import CZstd
 
@@ -8,7 +9,7 @@ package enum Library {
   package static var description: JSON {
     .object([
       ("version", .string("\(version)")),
-      ("abi", .integer(0)),
+      ("abi", .integer(Int(PETAR_ABI_VERSION))),
       ("instruction_sets", .array(InstructionSet.available.map { .string($0.name) })),
       ("default_instruction_set", .string(InstructionSet.available.first?.name ?? "")),
       ("zlib", .string(String(cString: zlibVersion()))),
