@@ -279,9 +279,37 @@ petar_status petar_finding_text(const petar_finding *finding, char *buffer, size
 /* The generated ids, the end-of-text token left out. */
 petar_status petar_finding_tokens(const petar_finding *finding, int32_t *ids, size_t *count);
 
-/* One JSON object: finding, tokens, question, stop_reason ("end_of_text" or "max_tokens"), settings, timings_s
+/* One JSON object: finding, tokens, question, stop_reason ("end_of_text" or "max_tokens"), decoder_passes (fewer
+ * than tokens where several were guessed right at once), settings, timings_s
  * {load, prepare, encode, prefill, decode}, geometry, model, library, notice, warnings. */
 petar_status petar_finding_json(const petar_finding *finding, char *buffer, size_t *size);
+
+/* ---- Many lesions ------------------------------------------------------------------------------------------ */
+
+/* A lesion of petar_describe_batch has come to its end. PETAR_OK: finding is the receiver's, to be freed with
+ * petar_finding_free. Otherwise finding is NULL and message says what was wrong; it is valid during the call. */
+typedef void (*petar_finding_fn)(void *user_data, size_t index, petar_status status, const char *message,
+                                 petar_finding *finding);
+
+typedef struct petar_batch_params {
+    size_t struct_size;
+    int32_t width;               /* lesions written side by side, 1 to 16; 0: 8. More are faster and take more memory:
+                                    keys and values, 0.2 GB each for an answer of 256 tokens of PETAR-4B */
+    petar_finding_fn on_finding; /* required */
+    void *user_data;             /* of on_finding */
+} petar_batch_params;
+
+void petar_batch_params_init(petar_batch_params *params, size_t struct_size);
+
+/* Describes count lesions, of one exam or of several, all with the same params (may be NULL). The decoder fetches its
+ * weights once for all lesions that are side by side, so that many take much less time than one by one, and each gets
+ * the text that it would get alone, bit for bit. on_finding is called exactly once for each index below count, in the
+ * order in which they end. What fails for one lesion stops none of the others.
+ * params->on_token must be NULL; on_progress counts all lesions together. exams[i].struct_size is the same for all.
+ * Returns PETAR_OK when all lesions were described; else PETAR_CANCELLED if it was, or the status and message of the
+ * first lesion that failed. Without a valid argument or question on_finding is not called at all. */
+petar_status petar_describe_batch(petar_session *session, const petar_exam *exams, size_t count,
+                                  const petar_describe_params *params, const petar_batch_params *batch);
 
 /* ---- Step by step ------------------------------------------------------------------------------------------ */
 

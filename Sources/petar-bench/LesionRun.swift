@@ -72,7 +72,7 @@ final class LesionRun {
       default: break
       }
     }
-    observer.onToken = { _, id in if id != nil { run.tokenIsThere() } }
+    observer.onToken = { _, _, id in if id != nil { run.tokenIsThere() } }
     _ = try session.describe(exam, request, observer: observer)
     run.ends()
   }

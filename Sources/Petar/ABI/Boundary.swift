@@ -9,12 +9,10 @@ func status(_ body: () throws -> Void) -> petar_status {
   do {
     try body()
     return PETAR_OK
-  } catch let error as PetarError {
+  } catch {
+    let error = asPetarError(error)
     setMessage(error.message)
     return error.status
-  } catch {
-    setMessage("unexpected error: \(error)")
-    return PETAR_ERROR_INTERNAL
   }
 }
 

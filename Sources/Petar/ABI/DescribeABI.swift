@@ -28,29 +28,76 @@ public func petar_describe(
     let exam = try readExam(exam)
     let params = try params.map { try read($0, over: describeDefaults, "params") } ?? describeDefaults
 
-    var request = DescribeRequest()
-    request.question = try params.question.map { try text($0, "params->question") }
-    request.maxTokens = Int(params.max_tokens)
-    request.temperature = params.temperature
-    request.topP = params.top_p
-    request.seed = params.seed
-    var observer = DescribeObserver()
-    observer.onWarnings = { handle.warn($0) }
+    var observer = observer(handle, params)
     if let onToken = params.on_token {
-      observer.onToken = { text, token in
+      observer.onToken = { _, text, token in
         text.withCString { onToken(params.user_data, $0, text.utf8.count, token ?? -1) }
       }
     }
-    if let onProgress = params.on_progress {
-      observer.onProgress = { stage, fraction in
-        stage.withUTF8Buffer { utf8 in
-          utf8.withMemoryRebound(to: CChar.self) { onProgress(params.user_data, $0.baseAddress, fraction) }
-        }
-      }
-    }
-    let written = try handle.session.describe(exam, request, observer: observer)
+    let written = try handle.session.describe(exam, try request(params), observer: observer)
     finding.pointee = hand(Handle(written))
   }
+}
+
+@c @implementation
+public func petar_batch_params_init(_ params: UnsafeMutablePointer<petar_batch_params>?, _ structSize: Int) {
+  initialize(params, structSize, petar_batch_params())
+}
+
+@c @implementation
+public func petar_describe_batch(
+  _ session: OpaquePointer?, _ exams: UnsafePointer<petar_exam>?, _ count: Int,
+  _ params: UnsafePointer<petar_describe_params>?, _ batch: UnsafePointer<petar_batch_params>?
+) -> petar_status {
+  status {
+    let handle = try object(session, as: SessionHandle.self, "session")
+    let exams = try readExams(exams, count)
+    let params = try params.map { try read($0, over: describeDefaults, "params") } ?? describeDefaults
+    guard params.on_token == nil else {
+      throw invalid("params->on_token cannot say which lesion a token is of; leave it NULL and use batch->on_finding")
+    }
+    let batch = try read(try require(batch, "batch"), over: petar_batch_params(), "batch")
+    let onFinding = try require(batch.on_finding, "batch->on_finding")
+    guard (0...16).contains(batch.width) else {
+      throw invalid("batch->width is \(batch.width); give 1 to 16, or 0 for 8")
+    }
+    var first: PetarError?
+    try handle.session.describe(
+      exams, try request(params), side: batch.width == 0 ? 8 : Int(batch.width), observer: observer(handle, params)
+    ) { index, result in
+      switch result {
+      case .success(let finding): onFinding(batch.user_data, index, PETAR_OK, "", hand(Handle(finding)))
+      case .failure(let error):
+        first = first ?? error
+        error.message.withCString { onFinding(batch.user_data, index, error.status, $0, nil) }
+      }
+    }
+    if let first { throw first }
+  }
+}
+
+private func request(_ params: petar_describe_params) throws -> DescribeRequest {
+  var request = DescribeRequest()
+  request.question = try params.question.map { try text($0, "params->question") }
+  request.maxTokens = Int(params.max_tokens)
+  request.temperature = params.temperature
+  request.topP = params.top_p
+  request.seed = params.seed
+  return request
+}
+
+/// Warnings and progress go to the caller.
+private func observer(_ handle: SessionHandle, _ params: petar_describe_params) -> DescribeObserver {
+  var observer = DescribeObserver()
+  observer.onWarnings = { handle.warn($0) }
+  if let onProgress = params.on_progress {
+    observer.onProgress = { stage, fraction in
+      stage.withUTF8Buffer { utf8 in
+        utf8.withMemoryRebound(to: CChar.self) { onProgress(params.user_data, $0.baseAddress, fraction) }
+      }
+    }
+  }
+  return observer
 }
 
 @c @implementation
@@ -156,6 +203,23 @@ public func petar_logits(
     try session.logits(
       vision: visionCount == 0 ? nil : UnsafeBufferPointer(start: vision, count: visionCount), ids: ids, last: last,
       into: logits)
+  }
+}
+
+/// The caller's array, whose elements may be larger than this library's.
+private func readExams(_ pointer: UnsafePointer<petar_exam>?, _ count: Int) throws -> [Exam] {
+  guard count >= 0, count <= 1 << 20 else { throw invalid("count is \(UInt(bitPattern: count)), more than 1048576") }
+  if count == 0 { return [] }
+  let raw = UnsafeRawPointer(try require(pointer, "exams"))
+  let stride = raw.loadUnaligned(as: Int.self)
+  guard stride >= MemoryLayout<petar_exam>.stride, stride <= 1 << 16, stride % MemoryLayout<petar_exam>.alignment == 0
+  else { throw invalid("exams[0].struct_size is \(UInt(bitPattern: stride)); fill each exam with petar_exam_init") }
+  return try (0..<count).map { index in
+    let exam = raw + index * stride
+    guard exam.loadUnaligned(as: Int.self) == stride else {
+      throw invalid("exams[\(index)].struct_size differs from that of exams[0]; fill each exam with petar_exam_init")
+    }
+    return try readExam(exam.assumingMemoryBound(to: petar_exam.self))
   }
 }
 

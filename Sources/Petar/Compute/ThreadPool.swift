@@ -14,6 +14,7 @@ package final class ThreadPool: Sendable {
   private let host: HostRunner?
   /// Set while a run is on: one that comes meanwhile, from a part or from another thread, goes on by itself.
   private let busy = Atomic(false)
+  private let job = Job()
 
   /// Starts `threads - 1` threads; they block all signals and end with the pool.
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY` if the system gives no more threads.
@@ -41,19 +42,28 @@ package final class ThreadPool: Sendable {
   /// As `run(_:_:)`, and tells each part its lane, in `0..<threads`: parts that run at the same time have different
   /// ones, so a lane can have memory of its own.
   package func run(_ count: Int, _ body: (_ index: Int, _ lane: Int) -> Void) {
+    withoutActuallyEscaping(body) { body in
+      withUnsafePointer(to: body) { body in
+        run(count, body) { body, index, lane in
+          body.assumingMemoryBound(to: ((Int, Int) -> Void).self).pointee(index, lane)
+        }
+      }
+    }
+  }
+
+  /// As `run(_:_:)` without allocating memory, which a closure does: what the parts need is behind `context`.
+  func run(_ count: Int, _ context: UnsafeRawPointer, _ body: @escaping Job.Body) {
     guard count > 0 else { return }
     let lanes = min(threads, count)
     guard lanes > 1, !busy.exchange(true, ordering: .acquiring) else {
-      return withDefaultFloatingPoint { for index in 0..<count { body(index, 0) } }
+      return withDefaultFloatingPoint { for index in 0..<count { body(context, index, 0) } }
     }
     defer { busy.store(false, ordering: .releasing) }
-    withoutActuallyEscaping(body) { body in
-      let job = Job(count: count, lanes: lanes, body: body)
-      if let host {
-        host.run(job)
-      } else {
-        crew?.run(job)
-      }
+    job.begin(count: count, lanes: lanes, context, body)
+    if let host {
+      host.run(job)
+    } else {
+      crew?.run(job)
     }
   }
 }

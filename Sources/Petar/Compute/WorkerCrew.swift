@@ -40,25 +40,32 @@ final class WorkerCrew: Sendable {
   }
 }
 
-/// One run: lanes take the next index until none is left.
+/// A run: lanes take the next index until none is left. One object serves the runs of a pool, one after the other.
 final class Job: @unchecked Sendable {
-  let lanes: Int
-  private let count: Int
-  private let body: (Int, Int) -> Void
+  typealias Body = @convention(c) (_ context: UnsafeRawPointer, _ index: Int, _ lane: Int) -> Void
+
+  /// Written only while no lane is at work.
+  private(set) var lanes = 0
+  private var count = 0
+  private var context: UnsafeRawPointer?
+  private var body: Body?
   private let next = Atomic(0)
 
-  init(count: Int, lanes: Int, body: @escaping (Int, Int) -> Void) {
-    self.count = count
+  func begin(count: Int, lanes: Int, _ context: UnsafeRawPointer, _ body: @escaping Body) {
     self.lanes = lanes
+    self.count = count
+    self.context = context
     self.body = body
+    next.store(0, ordering: .relaxed)
   }
 
   func work(lane: Int) {
+    guard let context, let body else { return }
     withDefaultFloatingPoint {
       while true {
         let index = next.add(1, ordering: .relaxed).oldValue
         guard index < count else { return }
-        body(index, lane)
+        body(context, index, lane)
       }
     }
   }

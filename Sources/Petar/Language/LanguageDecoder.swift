@@ -1,32 +1,126 @@
 import CPetar
 
-/// The decoder with the keys and values of one sequence.
+/// The decoder. It reads on in any number of texts side by side and fetches its weights once for all of them.
 ///
-/// A position's result depends on the positions before it and on nothing else: not on how many were computed
-/// together, so that prefill, decode and teacher forcing agree bit for bit.
+/// A position's result depends on the positions of its text before it and on nothing else: not on how many are
+/// computed together and not on the other texts, so that prefill, decode, drafts, batches and teacher forcing agree
+/// bit for bit.
 package final class LanguageDecoder {
   private let shape: ModelDescription.Decoder
+  private let imageToken: Int32
   private let weights: DecoderWeights
   private let compute: Compute
   private let scratch: Scratch
-
-  /// Positions computed so far.
-  package private(set) var length = 0
-  private var capacity = 0
-  private var caches: [KeyValues] = []
-  private var rotary: RotaryTable?
+  private var rotary: RotaryTable
   private var workspace: Workspace?
+  private var spare: DecoderSequence?
+  /// The rows at hand; a member so that a step allocates nothing.
+  private var block: [Segment] = []
 
   /// Rows that are computed together at most; bounds the memory of a long prompt.
   private static let blockRows = 512
 
-  package init(_ description: ModelDescription, _ weights: DecoderWeights, _ compute: Compute, _ scratch: Scratch) {
+  package init(
+    _ description: ModelDescription, _ weights: DecoderWeights, _ compute: Compute, _ scratch: Scratch
+  ) throws {
     shape = description.decoder
+    imageToken = description.prompt.imageToken
     self.weights = weights
     self.compute = compute
     self.scratch = scratch
+    rotary = try RotaryTable(positions: 64, headWidth: shape.headWidth, theta: shape.ropeTheta)
   }
 
+  /// - Throws: `PETAR_ERROR_CONTEXT_FULL` when the model cannot hold a text of `positions` tokens.
+  package func checkRoom(positions: Int) throws {
+    guard positions <= shape.context else {
+      throw PetarError(
+        PETAR_ERROR_CONTEXT_FULL,
+        "prompt and answer need \(positions) tokens, the model's context holds \(shape.context); "
+          + "ask a shorter question or allow fewer tokens")
+    }
+  }
+
+  /// An empty text with room for `positions` tokens.
+  /// - Throws: `PETAR_ERROR_CONTEXT_FULL`, `PETAR_ERROR_OUT_OF_MEMORY`.
+  package func sequence(positions: Int) throws -> DecoderSequence {
+    try checkRoom(positions: positions)
+    let room = roundedUp(positions, to: 64)
+    if rotary.positions < room {
+      rotary = try RotaryTable(positions: room, headWidth: shape.headWidth, theta: shape.ropeTheta)
+    }
+    if let spare, spare.capacity >= room {
+      self.spare = nil
+      return spare
+    }
+    let rounded = weights.layers.first?.qkv.layout.encoding == .q8
+    return try DecoderSequence(shape, capacity: room, precision: rounded ? .f16 : .f32)
+  }
+
+  /// Keeps the memory of a finished text for another one; of several, that of the last.
+  package func keep(_ sequence: DecoderSequence) {
+    sequence.truncate(to: 0)
+    spare = sequence
+  }
+
+  /// Reads what is pending in each text and writes the logits that are wanted, `vocabulary` for each position, one
+  /// text after the other.
+  ///
+  /// If it throws, every text stands behind what was read completely.
+  /// - Parameter checkpoint: called before each layer with the share of the work done; throws to stop.
+  package func read(
+    _ texts: some Collection<DecoderSequence>, logits: UnsafeMutablePointer<Float>,
+    checkpoint: (Double) throws -> Void
+  ) throws {
+    for text in texts where text.pending.count > text.capacity - text.length || text.wanted > text.pending.count {
+      throw PetarError(PETAR_ERROR_INTERNAL, "the decoder was given more tokens than it made room for")
+    }
+    let total = texts.reduce(0) { $0 + $1.pending.count }
+    defer {
+      block.removeAll(keepingCapacity: true)
+      for text in texts {
+        text.truncate(to: text.length)
+        text.pending.removeAll(keepingCapacity: true)
+      }
+    }
+    var (rows, done, logits) = (0, 0, logits)
+    func compute() throws {
+      try run(rows: rows, into: &logits) { layer in
+        try checkpoint((Double(done) + Double(rows * layer) / Double(shape.layers)) / Double(total))
+      }
+      done += rows
+      rows = 0
+      block.removeAll(keepingCapacity: true)
+    }
+    for text in texts {
+      var first = 0
+      while first < text.pending.count {
+        let count = min(text.pending.count - first, Self.blockRows - rows)
+        block.append(Segment(text: text, rows: rows..<(rows + count), ids: first..<(first + count)))
+        rows += count
+        first += count
+        if rows == Self.blockRows { try compute() }
+      }
+    }
+    if rows > 0 { try compute() }
+  }
+
+  // ---- A block of rows -----------------------------------------------------------------------------------------------
+
+  /// Neighbouring rows of a block that belong to one text, and which of its pending ids they are.
+  private struct Segment {
+    let text: DecoderSequence
+    let rows: Range<Int>
+    let ids: Range<Int>
+
+    /// The last rows whose logits are wanted.
+    var wanted: Range<Int> {
+      let first = max(text.pending.count - text.wanted, ids.lowerBound) - ids.lowerBound
+      return min(rows.lowerBound + first, rows.upperBound)..<rows.upperBound
+    }
+  }
+
+  /// Activations.
   private final class Workspace {
     let rows: Int
     let hidden, normed, qkv, attended, gateUp, gated: Buffer<Float>
@@ -43,70 +137,6 @@ package final class LanguageDecoder {
     }
   }
 
-  /// Forgets the sequence and makes room for one of `positions` tokens.
-  /// - Throws: `PETAR_ERROR_CONTEXT_FULL` when the model cannot hold that many.
-  package func begin(positions: Int) throws {
-    guard positions <= shape.context else {
-      throw PetarError(
-        PETAR_ERROR_CONTEXT_FULL,
-        "prompt and answer need \(positions) tokens, the model's context holds \(shape.context); "
-          + "ask a shorter question or allow fewer tokens")
-    }
-    length = 0
-    if positions > capacity {
-      let room = (positions + 63) / 64 * 64
-      caches = []
-      capacity = 0
-      let quantized = weights.layers.first?.qkv.layout.encoding == .q8
-      caches = try (0..<shape.layers).map { _ in
-        try KeyValues(
-          heads: shape.keyValueHeads, headWidth: shape.headWidth, capacity: room, precision: quantized ? .f16 : .f32)
-      }
-      rotary = try RotaryTable(positions: room, headWidth: shape.headWidth, theta: shape.ropeTheta)
-      capacity = room
-    }
-    for cache in caches { cache.truncate(to: 0) }
-  }
-
-  /// Appends the sequence `ids`, whose image tokens take the rows of `vision` in order, and writes the logits after
-  /// each of its last `last` positions (`last` x vocabulary).
-  ///
-  /// - Parameter checkpoint: called before each layer with the share of the work done; throws to stop.
-  package func append(
-    _ ids: [Int32], imageToken: Int32, vision: UnsafePointer<Float>?, last: Int,
-    logits: UnsafeMutablePointer<Float>, checkpoint: (Double) throws -> Void
-  ) throws {
-    guard length + ids.count <= capacity, let rotary, last <= ids.count else {
-      throw PetarError(PETAR_ERROR_INTERNAL, "the decoder was given more tokens than it made room for")
-    }
-    var imageRow = 0
-    var written = 0
-    for start in stride(from: 0, to: ids.count, by: Self.blockRows) {
-      let block = ids[start..<min(start + Self.blockRows, ids.count)]
-      let space = try room(for: block.count)
-      for (row, id) in block.enumerated() {
-        let target = space.hidden.base + row * shape.width
-        if id == imageToken, let vision {
-          target.update(from: vision + imageRow * shape.width, count: shape.width)
-          imageRow += 1
-        } else {
-          try weights.embedding.unpackRow(Int(id), into: target)
-        }
-      }
-      for (index, layer) in weights.layers.enumerated() {
-        try checkpoint((Double(start) + Double(block.count * index) / Double(shape.layers)) / Double(ids.count))
-        try run(layer, caches[index], rows: block.count, rotary, space)
-      }
-      length += block.count
-      let wanted = max(0, start + block.count - max(start, ids.count - last))
-      if wanted > 0 {
-        try head(
-          space, firstRow: block.count - wanted, rows: wanted, into: logits + written * shape.vocabulary)
-        written += wanted
-      }
-    }
-  }
-
   private func room(for rows: Int) throws -> Workspace {
     if let workspace, workspace.rows >= rows { return workspace }
     workspace = nil
@@ -115,29 +145,46 @@ package final class LanguageDecoder {
     return fresh
   }
 
+  /// Takes the block through all layers and the head; `logits` moves on behind what it writes.
   private func run(
-    _ layer: DecoderWeights.Layer, _ cache: KeyValues, rows: Int, _ rotary: RotaryTable, _ space: Workspace
+    rows: Int, into logits: inout UnsafeMutablePointer<Float>, checkpoint: (Int) throws -> Void
   ) throws {
-    let (heads, keyValueHeads, headWidth) = (shape.heads, shape.keyValueHeads, shape.headWidth)
-    let stride = (heads + 2 * keyValueHeads) * headWidth
-    let (hidden, normed, qkv) = (space.hidden.base, space.normed.base, space.qkv.base)
+    let space = try room(for: rows)
+    try embed(into: space)
+    for (index, layer) in weights.layers.enumerated() {
+      try checkpoint(index)
+      try run(layer, index, rows: rows, space)
+    }
+    for segment in block { segment.text.advance(by: segment.rows.count) }
+    try head(space, into: &logits)
+  }
 
+  private func embed(into space: Workspace) throws {
+    for segment in block {
+      let text = segment.text
+      var vision = text.vision
+      if let rows = vision {
+        vision = rows + text.pending[..<segment.ids.lowerBound].count { $0 == imageToken } * shape.width
+      }
+      for (row, id) in zip(segment.rows, text.pending[segment.ids]) {
+        let target = space.hidden.base + row * shape.width
+        if id == imageToken, let source = vision {
+          target.update(from: source, count: shape.width)
+          vision = source + shape.width
+        } else {
+          try weights.embedding.unpackRow(Int(id), into: target)
+        }
+      }
+    }
+  }
+
+  private func run(_ layer: DecoderWeights.Layer, _ index: Int, rows: Int, _ space: Workspace) throws {
+    let (hidden, normed) = (space.hidden.base, space.normed.base)
     compute.rmsNorm(
       hidden, rows: rows, width: shape.width, weight: layer.attentionNorm.base, epsilon: shape.normEpsilon, into: normed
     )
-    try compute.linear(normed, rows: rows, layer.qkv, bias: nil, into: qkv, .store, scratch: scratch)
-    // Queries and keys lie side by side and turn alike.
-    compute.rope(
-      qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, headWidth: headWidth,
-      cosines: rotary.cosines(from: length), sines: rotary.sines(from: length))
-    try cache.append(
-      keys: qkv + heads * headWidth, keyStride: stride, values: qkv + (heads + keyValueHeads) * headWidth,
-      valueStride: stride, rows: rows, pool: compute.pool)
-    try compute.attend(
-      queries: qkv, stride: stride, rows: rows, heads: heads, cache,
-      mask: .causal(firstPosition: length, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow),
-      scale: 1 / Float(headWidth).squareRoot(),
-      into: space.attended.base, stride: heads * headWidth, scratch: scratch)
+    try compute.linear(normed, rows: rows, layer.qkv, bias: nil, into: space.qkv.base, .store, scratch: scratch)
+    for segment in block { try attend(segment, layer: index, space) }
     try compute.linear(
       space.attended.base, rows: rows, layer.out, bias: nil, into: hidden, .add, scratch: scratch)
 
@@ -148,12 +195,37 @@ package final class LanguageDecoder {
     try compute.linear(space.gated.base, rows: rows, layer.down, bias: nil, into: hidden, .add, scratch: scratch)
   }
 
-  private func head(
-    _ space: Workspace, firstRow: Int, rows: Int, into logits: UnsafeMutablePointer<Float>
-  ) throws {
-    compute.rmsNorm(
-      space.hidden.base + firstRow * shape.width, rows: rows, width: shape.width, weight: weights.norm.base,
-      epsilon: shape.normEpsilon, into: space.normed.base)
-    try compute.linear(space.normed.base, rows: rows, weights.head, bias: nil, into: logits, .store, scratch: scratch)
+  /// A text's rows look at the text's own positions.
+  private func attend(_ segment: Segment, layer: Int, _ space: Workspace) throws {
+    let (heads, keyValueHeads, headWidth) = (shape.heads, shape.keyValueHeads, shape.headWidth)
+    let stride = (heads + 2 * keyValueHeads) * headWidth
+    let rows = segment.rows.count
+    let qkv = space.qkv.base + segment.rows.lowerBound * stride
+    let (position, cache) = (segment.text.length, segment.text.caches[layer])
+    // Queries and keys lie side by side and turn alike.
+    compute.rope(
+      qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, headWidth: headWidth,
+      cosines: rotary.cosines(from: position), sines: rotary.sines(from: position))
+    try cache.append(
+      keys: qkv + heads * headWidth, keyStride: stride, values: qkv + (heads + keyValueHeads) * headWidth,
+      valueStride: stride, rows: rows, pool: compute.pool)
+    try compute.attend(
+      queries: qkv, stride: stride, rows: rows, heads: heads, cache,
+      mask: .causal(firstPosition: position, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow),
+      scale: 1 / Float(headWidth).squareRoot(),
+      into: space.attended.base + segment.rows.lowerBound * heads * headWidth, stride: heads * headWidth,
+      scratch: scratch)
+  }
+
+  private func head(_ space: Workspace, into logits: inout UnsafeMutablePointer<Float>) throws {
+    var count = 0
+    for segment in block where !segment.wanted.isEmpty {
+      compute.rmsNorm(
+        space.hidden.base + segment.wanted.lowerBound * shape.width, rows: segment.wanted.count, width: shape.width,
+        weight: weights.norm.base, epsilon: shape.normEpsilon, into: space.normed.base + count * shape.width)
+      count += segment.wanted.count
+    }
+    try compute.linear(space.normed.base, rows: count, weights.head, bias: nil, into: logits, .store, scratch: scratch)
+    logits += count * shape.vocabulary
   }
 }

@@ -4,12 +4,14 @@ import Glibc
 ///
 /// Frequencies and angles are rounded to f32 as transformers does, so that long prompts agree with it too.
 package struct RotaryTable: Sendable {
+  package let positions: Int
   private let half: Int
   /// (positions, headWidth / 2) each.
   private let cosines: Buffer<Float>
   private let sines: Buffer<Float>
 
   package init(positions: Int, headWidth: Int, theta: Double) throws {
+    self.positions = positions
     half = headWidth / 2
     cosines = try Buffer(count: positions * half)
     sines = try Buffer(count: positions * half)

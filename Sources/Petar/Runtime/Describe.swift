@@ -1,6 +1,6 @@
 import CPetar
 
-/// How a finding is to be written.
+/// How findings are to be written.
 package struct DescribeRequest: Sendable {
   /// nil for the model's default question.
   package var question: String?
@@ -10,6 +10,10 @@ package struct DescribeRequest: Sendable {
   package var temperature: Float = 0
   package var topP: Float = 1
   package var seed: UInt64 = 0
+  /// For measurements: the tokens that are written, again from the first after the last, whatever the model would say.
+  package var replay: [Int32]?
+  /// Whether tokens are guessed ahead. It changes no text; measurements go without.
+  package var drafts = true
 
   package init() {}
 
@@ -26,126 +30,46 @@ package struct DescribeRequest: Sendable {
   }
 }
 
-/// What a caller wants to hear while a finding is written. All run on the calling thread.
+/// What a caller wants to hear while findings are written. All run on the calling thread.
 package struct DescribeObserver {
-  /// A piece of text (whole characters, maybe none yet) and the id it came with; nil for the last, idless piece.
-  package var onToken: (String, Int32?) -> Void = { _, _ in }
-  /// Stage and the share of it that is done.
+  /// Which of the exams, a piece of its text (whole characters, maybe none yet) and the id it came with; nil for the
+  /// last, idless piece.
+  package var onToken: (Int, String, Int32?) -> Void = { _, _, _ in }
+  /// Stage and the share of it that is done, for all exams together.
   package var onProgress: (StaticString, Double) -> Void = { _, _ in }
-  /// Told before the first token, so that they do not end up in the middle of the text.
+  /// Told before an exam's first token, so that they do not end up in the middle of the text.
   package var onWarnings: ([String]) -> Void = { _ in }
 
   package init() {}
 }
 
 extension Session {
-  /// Describes one lesion: six arrays, vision tokens, prompt, and one token after another.
+  /// Describes one lesion.
   package func describe(
     _ exam: Exam, _ request: DescribeRequest = .init(), observer: DescribeObserver = .init()
   ) throws -> Finding {
+    var result: Result<Finding, PetarError>?
+    try describe([exam], request, side: 1, observer: observer) { result = $1 }
+    guard let result else { throw PetarError(PETAR_ERROR_INTERNAL, "the lesion was lost on its way") }
+    return try result.get()
+  }
+
+  /// Describes lesions, up to `side` of them side by side: six arrays, vision tokens and prompt of one after the other,
+  /// then a token or more of each in every reading of the decoder. Those that are finished leave, others enter. Each
+  /// text is the one that the lesion described alone would get, bit for bit.
+  ///
+  /// - Parameter onResult: called once for each exam, as soon as it is finished or has failed.
+  /// - Throws: what is wrong with the request, before any work, and `PETAR_CANCELLED`, after `onResult` was told so for
+  ///   every exam that was not finished.
+  package func describe(
+    _ exams: [Exam], _ request: DescribeRequest = .init(), side: Int, observer: DescribeObserver = .init(),
+    onResult: (Int, Result<Finding, PetarError>) -> Void
+  ) throws {
     try request.validate()
-    return try exclusively {
-      // What is wrong with the question is said before the long work.
-      let prompt = try self.prompt(request)
-      let maxTokens = request.maxTokens == 0 ? model.description.prompt.maxTokens : request.maxTokens
-      let (positions, overflow) = prompt.count.addingReportingOverflow(maxTokens)
-      try decoder.begin(positions: overflow ? Int.max : positions)
-
-      var timings = Finding.Timings()
-      timings.load = model.loadSeconds
-      var clock = Stopwatch()
-      let views = try views(of: exam) { observer.onProgress("prepare", $0) }
-      timings.prepare = clock.seconds
-      let warnings = modelWarnings + views.warnings
-      observer.onWarnings(warnings)
-
-      clock = Stopwatch()
-      let vision = try tokens(of: views) { observer.onProgress("encode", $0) }
-      timings.encode = clock.seconds
-
-      let text = try write(prompt, vision, maxTokens, request, observer, &timings)
-      return Finding(
-        text: text.text, tokens: text.tokens, question: request.question ?? model.description.prompt.question,
-        stopReason: text.stopReason, settings: settings(request), timings: timings, geometry: views.geometry,
-        model: model.identity, warnings: warnings)
-    }
-  }
-
-  private func prompt(_ request: DescribeRequest) throws -> [Int32] {
-    let prompt = try model.prompt(question: request.question)
-    guard prompt.count(where: { $0 == model.description.prompt.imageToken }) == model.description.visionTokens else {
-      throw PetarError(
-        PETAR_ERROR_BAD_TEXT, "the question contains the image token itself; ask it without")
-    }
-    return prompt
-  }
-
-  private func write(
-    _ prompt: [Int32], _ vision: Buffer<Float>, _ maxTokens: Int, _ request: DescribeRequest,
-    _ observer: DescribeObserver, _ timings: inout Finding.Timings
-  ) throws -> (text: String, tokens: [Int32], stopReason: Finding.StopReason) {
-    let description = model.description
-    var clock = Stopwatch()
-    let logits = try Buffer<Float>(count: description.decoder.vocabulary)
-    try decoder.append(
-      prompt, imageToken: description.prompt.imageToken, vision: vision.base, last: 1, logits: logits.base
-    ) {
-      observer.onProgress("prefill", $0)
-      try checkCancelled()
-    }
-    observer.onProgress("prefill", 1)
-    timings.prefill = clock.seconds
-
-    clock = Stopwatch()
-    var sampler = Sampler(temperature: request.temperature, topP: request.topP, seed: request.seed)
-    var stream = StreamDecoder(model.tokenizer)
-    var (text, tokens) = ("", [Int32]())
-    var stopReason = Finding.StopReason.maxTokens
-    while tokens.count < maxTokens {
-      let token = try sampler.next(UnsafeBufferPointer(logits.elements))
-      if description.prompt.endOfText.contains(token) {
-        stopReason = .endOfText
-        break
-      }
-      tokens.append(token)
-      let piece = stream.push(token)
-      text += piece
-      observer.onToken(piece, token)
-      observer.onProgress("decode", Double(tokens.count) / Double(maxTokens))
-      if tokens.count < maxTokens {
-        // A generated image token is a word like any other: it has no vision row.
-        try decoder.append([token], imageToken: -1, vision: nil, last: 1, logits: logits.base) { _ in
-          try checkCancelled()
-        }
+    try exclusively {
+      try withoutActuallyEscaping(onResult) { onResult in
+        try Batch(self, exams, request, side: side, observer, onResult).run()
       }
     }
-    try checkCancelled()
-    let rest = stream.finish()
-    if !rest.isEmpty {
-      text += rest
-      observer.onToken(rest, nil)
-    }
-    observer.onProgress("decode", 1)
-    timings.decode = clock.seconds
-    return (text, tokens, stopReason)
-  }
-
-  private func settings(_ request: DescribeRequest) -> JSON {
-    let greedy = request.temperature == 0
-    return .object([
-      ("max_tokens", .integer(request.maxTokens == 0 ? model.description.prompt.maxTokens : request.maxTokens)),
-      ("decoding", .string(greedy ? "greedy" : "nucleus sampling")),
-      ("temperature", .number(Double(request.temperature))),
-      ("top_p", greedy ? .null : .number(Double(request.topP))),
-      ("seed", greedy ? .null : .string(String(request.seed))),
-      ("threads", .integer(compute.pool.threads)),
-      ("instruction_set", .string(model.instructionSet.name)),
-    ])
-  }
-
-  private var modelWarnings: [String] {
-    model.description.provenance.randomWeights
-      ? ["the weights of this model are random: the text shows that the software runs and says nothing of the exam"]
-      : []
   }
 }

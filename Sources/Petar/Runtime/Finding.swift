@@ -5,7 +5,7 @@ package struct Finding: Sendable {
     case maxTokens = "max_tokens"
   }
 
-  /// Wall-clock seconds.
+  /// Wall-clock seconds. `decode` of a lesion described beside others runs on while those enter.
   package struct Timings: Sendable {
     package var load = 0.0, prepare = 0.0, encode = 0.0, prefill = 0.0, decode = 0.0
   }
@@ -14,6 +14,8 @@ package struct Finding: Sendable {
   package let tokens: [Int32]
   package let question: String
   package let stopReason: StopReason
+  /// Readings of the decoder after the prompt: as many as tokens, or fewer where drafts were right.
+  package let passes: Int
   package let settings: JSON
   package let timings: Timings
   package let geometry: JSON
@@ -29,6 +31,7 @@ package struct Finding: Sendable {
       ("tokens", .integers(tokens.map { Int($0) })),
       ("question", .string(question)),
       ("stop_reason", .string(stopReason.rawValue)),
+      ("decoder_passes", .integer(passes)),
       ("settings", settings),
       (
         "timings_s",

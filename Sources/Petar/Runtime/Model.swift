@@ -37,6 +37,13 @@ package final class Model: Sendable {
       addBOS: true)
   }
 
+  /// What travels with every finding because of the model alone.
+  package var warnings: [String] {
+    description.provenance.randomWeights
+      ? ["the weights of this model are random: the text shows that the software runs and says nothing of the exam"]
+      : []
+  }
+
   /// The part of the metadata that travels with every finding.
   package var identity: JSON {
     .object([

@@ -9,13 +9,14 @@ package final class Session: @unchecked Sendable {
   let compute: Compute
   let scratch = Scratch()
   let decoder: LanguageDecoder
+  var drafts = Drafts()
   private let busy = Atomic<Bool>(false)
   private let cancelled = Atomic<Bool>(false)
 
   package init(model: Model, pool: ThreadPool) throws {
     self.model = model
     compute = Compute(model.instructionSet, pool: pool)
-    decoder = LanguageDecoder(model.description, model.decoder, compute, scratch)
+    decoder = try LanguageDecoder(model.description, model.decoder, compute, scratch)
   }
 
   /// Makes the call that is now running return `PETAR_CANCELLED`; without one it does nothing. Any thread.
@@ -71,10 +72,12 @@ package final class Session: @unchecked Sendable {
           "ids hold \(imageTokens) image tokens, vision holds \(vision?.count ?? 0) numbers; "
             + "give \(shape.decoder.width) numbers for each image token")
       }
-      try decoder.begin(positions: ids.count)
-      try decoder.append(
-        ids, imageToken: shape.prompt.imageToken, vision: vision?.baseAddress, last: last, logits: logits
-      ) { _ in try checkCancelled() }
+      let text = try decoder.sequence(positions: ids.count)
+      text.pending = ids
+      text.vision = vision?.baseAddress
+      text.wanted = last
+      try decoder.read(CollectionOfOne(text), logits: logits) { _ in try checkCancelled() }
+      decoder.keep(text)
     }
   }
 

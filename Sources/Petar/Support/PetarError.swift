@@ -16,3 +16,8 @@ package struct PetarError: Error {
 extension PetarError: CustomStringConvertible {
   package var description: String { message }
 }
+
+/// Any error as one that has a status.
+func asPetarError(_ error: any Error) -> PetarError {
+  error as? PetarError ?? PetarError(PETAR_ERROR_INTERNAL, "unexpected error: \(error)")
+}

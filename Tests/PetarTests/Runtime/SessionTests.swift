@@ -4,17 +4,6 @@ import PetarConversion
 import Testing
 
 @Suite("Session") struct SessionTests {
-  /// A few kilobytes of random weights.
-  private func withModel(_ weights: Encoding, context: Int = 512, _ body: (Model) throws -> Void) throws {
-    try withTemporaryFolder { folder in
-      var checkpoint = TestCheckpoint(.llama)
-      checkpoint.config["max_position_embeddings"] = "\(context)"
-      try checkpoint.write(to: "\(folder)/tiny")
-      try convert(checkpoint: "\(folder)/tiny", output: "\(folder)/tiny.petar", weights: weights)
-      try body(try Model(path: "\(folder)/tiny.petar"))
-    }
-  }
-
   private func logits(_ session: Session, _ ids: [Int32], last: Int) throws -> [UInt32] {
     var values = [Float](repeating: .nan, count: last * session.model.description.decoder.vocabulary)
     try values.withUnsafeMutableBufferPointer { values in
@@ -27,7 +16,7 @@ import Testing
   /// 30 tokens in one block, and each prefix by itself: what prefill, decode and teacher forcing rest on.
   @Test("A position's logits do not depend on how many are computed together", arguments: Encoding.allCases)
   func prefixes(_ weights: Encoding) throws {
-    try withModel(weights) { model in
+    try withTinyModel(weights) { model in
       let session = try Session(model: model, pool: ThreadPool(threads: 2))
       let ids = (0..<30).map { Int32($0 * 31 % 900 + 3) }
       let together = try logits(session, ids, last: ids.count)
@@ -40,7 +29,7 @@ import Testing
   }
 
   @Test func aLongPromptIsComputedInBlocks() throws {
-    try withModel(.f32, context: 1100) { model in
+    try withTinyModel(.f32, context: 1100) { model in
       let session = try Session(model: model, pool: ThreadPool(threads: 1))
       let ids = (0..<1100).map { Int32($0 * 17 % 900 + 3) }
       let all = try logits(session, ids, last: ids.count)
@@ -55,7 +44,7 @@ import Testing
   }
 
   @Test func idsAndVisionRowsMustFit() throws {
-    try withModel(.f32) { model in
+    try withTinyModel(.f32) { model in
       let session = try Session(model: model, pool: ThreadPool(threads: 1))
       let image = model.description.prompt.imageToken
       for (ids, status) in [
