@@ -18,17 +18,17 @@ typedef enum pk_epilogue {
 
 /* out[r][n] = sum over k of x[r][k] * w[n][k], + bias[n] if there is one, through the epilogue.
  *
- * f32, f16 weights: fused multiply-adds over k ascending, from zero again at every multiple of PK_BLOCK; the sums of
+ * f32, f16, i8 weights (i8 without scales: keys and values of a KV cache): fused multiply-adds over k ascending, from zero again at every multiple of PK_BLOCK; the sums of
  * the blocks are added ascending. q8 weights: exact int32 sums within a group of columns, then
  * total = fma(sum, weight scale * activation scale, total), groups ascending. */
 typedef struct pk_linear {
     const void *weights; /* panels of 16 outputs, see MatrixLayout */
     size_t panel_bytes;  /* from one panel to the next */
     size_t outputs;
-    size_t column_begin; /* f32, f16: k runs over [column_begin, column_end) */
+    size_t column_begin; /* f32, f16, i8: k runs over [column_begin, column_end) */
     size_t column_end;   /* q8: columns, rounded up to a multiple of 4; column_begin is 0 */
 
-    const float *x; /* f32, f16 */
+    const float *x; /* f32, f16, i8 */
     size_t x_stride;
 
     const int8_t *q; /* q8: activations as pk_kernels.quantize leaves them, rows of column_end bytes */
@@ -57,6 +57,7 @@ typedef struct pk_kernels {
     const char *name;
     pk_linear_fn *linear_f32;
     pk_linear_fn *linear_f16;
+    pk_linear_fn *linear_i8;
     pk_linear_fn *linear_q8;
 
     /* A row to symmetric int8 by group: scale = max|x| / 127, q = x / scale rounded to nearest even. `q` is filled up
@@ -83,6 +84,7 @@ typedef struct pk_kernels {
     void (*silu_gate)(const float *gate_up, size_t width, float *y);
     void (*gelu)(float *x, size_t count);
     void (*add)(float *x, const float *y, size_t count);
+    void (*multiply)(float *x, const float *y, size_t count);
     void (*divide)(float *x, size_t count, float divisor);
     /* The orthonormal Walsh-Hadamard transform of each `block` of x, in place; its own inverse. `block` is a power of
      * two, 16 or more, and divides `count`. Sums run over neighbours first, then over ever greater distances. */
@@ -100,11 +102,13 @@ uint64_t pk_float_default(void);
 void pk_float_restore(uint64_t saved);
 
 /* Puts `rows` positions of one head, from `position` on, into a KV cache (see KeyValues): element c of a key to
- * keys[position / 16][c][position % 16], of a value to values[c / 16][position][c % 16] with value_panel bytes from one
- * c / 16 to the next. f16 is rounded to nearest even, magnitudes above 65504 to 65504. */
+ * keys[position / 16][c][position % 16], of a value to values[c / 16][position][c % 16] with value_panel elements from
+ * one c / 16 to the next. i8: value = x / scale rounded to nearest even, with one scale = max|x| / 127 for each key and
+ * each value of `width` elements. */
 typedef void pk_append_fn(const float *keys, size_t key_stride, const float *values, size_t value_stride, size_t rows,
-                          size_t width, size_t position, void *key_cache, void *value_cache, size_t value_panel);
-pk_append_fn pk_append_f32, pk_append_f16;
+                          size_t width, size_t position, void *key_cache, void *value_cache, size_t value_panel,
+                          float *key_scales, float *value_scales);
+pk_append_fn pk_append_f32, pk_append_i8;
 
 /* The processors that this process may use, at least 1. */
 size_t pk_processors(void);

@@ -102,7 +102,9 @@ extension Compute {
     scores.out = block.scores
     scores.out_stride = block.scoreStride
     scores.epilogue = PK_STORE
-    let linear = cache.precision == .f32 ? kernels.linear_f32 : kernels.linear_f16
+    let linear = cache.precision == .f32 ? kernels.linear_f32 : kernels.linear_i8
+    let scales = cache.scales(head: keyHead)
+    let (first, last) = (begin / 16 * 16, roundedUp(end, to: 16))
     linear?(&scores, 0, count, begin / 16, (end + 15) / 16)
 
     var sums = pk_linear()
@@ -120,9 +122,10 @@ extension Compute {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: count) { weights in
       for row in 0..<count {
         let positions = seen(row)
-        weights[row] = kernels.softmax(
-          block.scores + row * block.scoreStride, positions.lowerBound, positions.upperBound, begin / 16 * 16,
-          roundedUp(end, to: 16), scale)
+        let scores = block.scores + row * block.scoreStride
+        if let scales { kernels.multiply(scores + first, scales.keys + first, last - first) }
+        weights[row] = kernels.softmax(scores, positions.lowerBound, positions.upperBound, first, last, scale)
+        if let scales { kernels.multiply(scores + first, scales.values + first, last - first) }
       }
       linear?(&sums, 0, count, 0, (cache.headWidth + 15) / 16)
       for row in 0..<count { kernels.divide(block.out + row * block.outStride, cache.headWidth, weights[row]) }

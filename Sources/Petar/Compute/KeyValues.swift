@@ -2,15 +2,17 @@ import CKernels
 import CPetar
 
 /// Keys and values of one attention layer, for every position seen so far, packed so that scores and weighted sums
-/// are linear layers with f32 or f16 weights: keys `[head][position / 16][headWidth][16]`, values
-/// `[head][headWidth / 16][position][16]`.
+/// are linear layers: keys `[head][position / 16][headWidth][16]`, values `[head][headWidth / 16][position][16]`.
 package final class KeyValues {
   /// How a number is kept.
   package enum Precision: Sendable {
     case f32
-    /// Half the memory, rounded to 11 bits, which is little beside what q8 weights round; the largest magnitude is
-    /// 65504. NaN stays NaN.
-    case f16
+    /// A quarter of the memory: int8 with a scale for the key and one for the value of each position and head. Beside
+    /// q8 weights it costs next to nothing: SmolLM2-135M's perplexity is the same to 0.02 % (f16 was as good), and
+    /// eight texts of 300 positions, whose keys and values come from memory in every step, are read 10 % sooner.
+    case int8
+
+    fileprivate var bytes: Int { self == .f32 ? 4 : 1 }
   }
 
   package let heads: Int
@@ -21,6 +23,8 @@ package final class KeyValues {
 
   private let keys: Buffer<UInt8>
   private let values: Buffer<UInt8>
+  /// (head, position), keys before values; of one element for f32.
+  private let scales: Buffer<Float>
 
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY`, `PETAR_ERROR_INTERNAL` for sizes that are not positive.
   package init(heads: Int, headWidth: Int, capacity: Int, precision: Precision = .f32) throws {
@@ -32,21 +36,28 @@ package final class KeyValues {
     self.headWidth = headWidth
     self.capacity = capacity
     self.precision = precision
-    let positionBytes = roundedUp(capacity, to: 16) * (precision == .f32 ? 4 : 2)
-    keys = try Buffer(count: product(heads, headWidth, positionBytes) ?? Int.max)
-    values = try Buffer(count: product(heads, roundedUp(headWidth, to: 16), positionBytes) ?? Int.max)
+    let positions = roundedUp(capacity, to: 16)
+    keys = try Buffer(count: product(heads, headWidth, positions * precision.bytes) ?? Int.max)
+    values = try Buffer(
+      count: product(heads, roundedUp(headWidth, to: 16), positions * precision.bytes) ?? Int.max)
+    scales = try Buffer(count: precision == .f32 ? 1 : product(2 * heads, positions) ?? Int.max)
   }
 
-  private var elementBytes: Int { precision == .f32 ? 4 : 2 }
+  private var roundedCapacity: Int { roundedUp(capacity, to: 16) }
   /// Bytes from one panel of 16 positions of keys to the next.
-  var keyPanelBytes: Int { headWidth * 16 * elementBytes }
+  var keyPanelBytes: Int { headWidth * 16 * precision.bytes }
   /// Bytes from one panel of 16 columns of values to the next.
-  var valuePanelBytes: Int { roundedUp(capacity, to: 16) * 16 * elementBytes }
+  var valuePanelBytes: Int { roundedCapacity * 16 * precision.bytes }
   func keys(head: Int) -> UnsafeMutableRawPointer {
-    UnsafeMutableRawPointer(keys.base) + head * (roundedUp(capacity, to: 16) / 16) * keyPanelBytes
+    UnsafeMutableRawPointer(keys.base) + head * roundedCapacity / 16 * keyPanelBytes
   }
   func values(head: Int) -> UnsafeMutableRawPointer {
     UnsafeMutableRawPointer(values.base) + head * (roundedUp(headWidth, to: 16) / 16) * valuePanelBytes
+  }
+  /// What the keys and the values of a position are to be multiplied with; nil for f32.
+  func scales(head: Int) -> (keys: UnsafeMutablePointer<Float>, values: UnsafeMutablePointer<Float>)? {
+    guard precision == .int8 else { return nil }
+    return (scales.base + head * roundedCapacity, scales.base + (heads + head) * roundedCapacity)
   }
 
   /// Appends positions: `rows` rows that hold `heads * headWidth` floats each, `keyStride` and `valueStride` apart.
@@ -60,11 +71,13 @@ package final class KeyValues {
         PETAR_ERROR_INTERNAL, "\(rows) positions do not fit behind \(count) of \(capacity) in the KV cache")
     }
     let first = count
-    let append = precision == .f32 ? pk_append_f32 : pk_append_f16
+    let append = precision == .f32 ? pk_append_f32 : pk_append_i8
     let appendHead = { (head: Int) in
+      let scales = self.scales(head: head)
       append(
         newKeys + head * self.headWidth, keyStride, newValues + head * self.headWidth, valueStride, rows,
-        self.headWidth, first, self.keys(head: head), self.values(head: head), self.valuePanelBytes)
+        self.headWidth, first, self.keys(head: head), self.values(head: head), self.roundedCapacity * 16,
+        scales?.keys, scales?.values)
     }
     if rows > 16 {
       pool.run(heads, appendHead)
@@ -72,6 +85,16 @@ package final class KeyValues {
       for head in 0..<heads { appendHead(head) }
     }
     count += rows
+  }
+
+  /// Begins as a copy of the positions of `other`, which has the same shape.
+  package func copy(_ other: KeyValues) {
+    guard (heads, headWidth, capacity, precision) == (other.heads, other.headWidth, other.capacity, other.precision)
+    else { return }
+    keys.base.update(from: other.keys.base, count: keys.count)
+    values.base.update(from: other.values.base, count: values.count)
+    scales.base.update(from: other.scales.base, count: scales.count)
+    count = other.count
   }
 
   /// Forgets the positions from `count` on.

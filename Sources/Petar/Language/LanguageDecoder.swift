@@ -54,7 +54,7 @@ package final class LanguageDecoder {
       return spare
     }
     let rounded = weights.layers.first?.qkv.layout.encoding == .q8
-    return try DecoderSequence(shape, capacity: room, precision: rounded ? .f16 : .f32)
+    return try DecoderSequence(shape, capacity: room, precision: rounded ? .int8 : .f32)
   }
 
   /// Keeps the memory of a finished text for another one; of several, that of the last.

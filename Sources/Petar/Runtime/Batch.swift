@@ -143,8 +143,9 @@ final class Batch {
   }
 
   private func reportDecode() {
-    let written = lanes.reduce(0) { $0 + $1.tokens.count }
-    observer.onProgress("decode", (Double(ended) + Double(written) / Double(maxTokens)) / Double(exams.count))
+    // In whole tokens, so that rounding never takes a step back.
+    let written = lanes.reduce(ended * maxTokens) { $0 + $1.tokens.count }
+    observer.onProgress("decode", Double(written) / Double(exams.count * maxTokens))
   }
 
   /// Finished lesions make room.

@@ -97,7 +97,7 @@ import Testing
       var last: [String: Double] = [:]
       var observer = DescribeObserver()
       observer.onProgress = { stage, fraction in
-        #expect(fraction >= last["\(stage)"] ?? 0 && fraction <= 1)
+        #expect(fraction >= last["\(stage)"] ?? 0 && fraction <= 1, "\(stage): \(fraction) after \(last)")
         last["\(stage)"] = fraction
       }
       try session(model).describe(exams(), request, side: 3, observer: observer) { _, _ in }
