@@ -21,9 +21,18 @@ enum Benchmark {
       progress("lesion \(index) of \(options.repeats)")
       try run.run()
     }
+    // Before texts side by side take more.
+    let peakResidentBytes = max(System.peakResidentBytes - Machine.bufferBytes, 0)
+    let drafts = try options.findings.map { try DraftRun(session, findings: $0) }
+    try drafts?.run(progress: progress)
+    let steps = try StepRun(model, machine, pool, positions: run.positions)
+    for index in 1...options.repeats {
+      progress("steps, \(index) of \(options.repeats)")
+      try steps.run()
+    }
     return Report(
       model: model, threads: options.threads, repeats: options.repeats, machine: scaling, peak: peak, run: run,
-      load: load, peakResidentBytes: max(System.peakResidentBytes - Machine.bufferBytes, 0))
+      steps: steps, drafts: drafts, load: load, peakResidentBytes: peakResidentBytes)
   }
 
   /// From opening the file to a session that can describe.

@@ -11,6 +11,7 @@ struct Options {
   var threads = ThreadPool.processors
   var repeats = 5
   var isa: String?
+  var findings: String?
 
   static let help = """
     petar-bench - how fast a model is described with, and how near that comes to what the machine can do
@@ -23,6 +24,7 @@ struct Options {
       --json                one JSON object instead of the table
       --threads N           default: all processors
       --repeat R            lesions to describe, 1...100 (default 5); medians are given, with the least and the greatest
+      --findings FILE       also measure what guessing ahead saves on findings like these, one a line
       --isa NAME            force an instruction set (default: PETAR_ISA or the best)
 
       --help, --version
@@ -34,6 +36,8 @@ struct Options {
       prefill               a prompt of 290 positions
       decode, batch 1       one token after another, at 291 to 350 positions
       lesion                encode + prefill + decode of 60 tokens; preparing the images is left out
+      step of N texts       one token of each of N texts side by side, as in a batch of lesions
+      findings              with --findings: decode of a finding after the other, without and with drafts in turn
 
     Limits
       The operations of the linear layers and of attention at the int8 peak (f32 peak for f32 and f16 weights); for
@@ -66,6 +70,7 @@ struct Options {
       case "--threads": threads = try count(word, 1...256)
       case "--repeat": repeats = try count(word, 1...100)
       case "--isa": isa = try value(word)
+      case "--findings": findings = try value(word)
       case _ where word.hasPrefix("-"): throw UsageError(message: "there is no option \(word)")
       case _ where model.isEmpty: model = word
       default: throw UsageError(message: "one model is expected, \(word) is one more word than that")

@@ -14,11 +14,13 @@ struct Report {
   let machine: [Scaling]
   let peak: Machine.Limit
   let run: LesionRun
+  let steps: StepRun
+  let drafts: DraftRun?
   let load: Stage
   /// Without the probes' own memory.
   let peakResidentBytes: Int
 
-  private var stages: [Stage] { [load] + run.stages }
+  private var stages: [Stage] { [load] + run.stages + steps.stages + (drafts.map { [$0.plain, $0.drafted] } ?? []) }
 
   var json: JSON {
     .object([
@@ -41,6 +43,12 @@ struct Report {
             + run.readProbes.members("read_bytes_per_second"))
       ),
       ("stages", .array(stages.map(\.json))),
+      (
+        "drafts",
+        drafts.map {
+          .object([("tokens", .integer($0.tokens)), ("decoder_passes", .integer($0.passes))] + $0.gain.members("gain"))
+        } ?? .null
+      ),
       (
         "memory",
         .object([
@@ -85,6 +93,14 @@ struct Report {
       }
       if let tokens = stage.tokens { line += decimal(Double(tokens) / stage.times.median, digits: 2).padded(-10) }
       lines.append(line)
+    }
+    if let drafts {
+      lines += [
+        "",
+        "drafts: \(drafts.tokens) tokens in \(drafts.passes) readings, "
+          + "\(decimal(Double(drafts.tokens) / Double(drafts.passes), digits: 2)) each; "
+          + "\(span(drafts.gain, 1)) times as fast, finding by finding",
+      ]
     }
     lines += [
       "",

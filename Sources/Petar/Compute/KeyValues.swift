@@ -97,6 +97,17 @@ package final class KeyValues {
     count = other.count
   }
 
+  /// Rotates queries and keys alike, `rows` rows of heads side by side, before the keys are appended; scores stay what
+  /// they are. Keys have channels far larger than the others, which would leave those few steps of int8; the
+  /// Walsh-Hadamard transform of a head spreads them (as in `MatrixLayout`). f32 has no need of it.
+  package func spread(
+    _ x: UnsafeMutablePointer<Float>, stride: Int, rows: Int, heads: Int, _ compute: Compute
+  ) {
+    let block = MatrixLayout.widestRotation(columns: headWidth)
+    guard precision == .int8, block > 1 else { return }
+    for row in 0..<rows { compute.kernels.hadamard(x + row * stride, heads * headWidth, block) }
+  }
+
   /// Forgets the positions from `count` on.
   package func truncate(to count: Int) { self.count = min(max(count, 0), self.count) }
 }

@@ -26,6 +26,12 @@ package final class DecoderSequence {
   /// The caches hold `count` positions more.
   func advance(by count: Int) { length += count }
 
+  /// Begins as a copy of `other`, which has the same capacity.
+  package func copy(_ other: DecoderSequence) {
+    for (cache, source) in zip(caches, other.caches) { cache.copy(source) }
+    length = other.length
+  }
+
   /// Forgets the positions from `length` on, those of a step that was broken off included.
   package func truncate(to length: Int) {
     self.length = min(max(length, 0), self.length)

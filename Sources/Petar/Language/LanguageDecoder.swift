@@ -206,6 +206,7 @@ package final class LanguageDecoder {
     compute.rope(
       qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, headWidth: headWidth,
       cosines: rotary.cosines(from: position), sines: rotary.sines(from: position))
+    cache.spread(qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, compute)
     try cache.append(
       keys: qkv + heads * headWidth, keyStride: stride, values: qkv + (heads + keyValueHeads) * headWidth,
       valueStride: stride, rows: rows, pool: compute.pool)

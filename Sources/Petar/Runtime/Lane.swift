@@ -16,6 +16,7 @@ final class Lane {
   private let maxTokens: Int
   private let endOfText: [Int32]
   private let replay: [Int32]?
+  private let learns: Bool
   private var sampler: Sampler
   private var stream: StreamDecoder
   /// The question and the tokens written: what drafts are matched with.
@@ -35,6 +36,7 @@ final class Lane {
     self.timings = timings
     endOfText = model.description.prompt.endOfText
     replay = request.replay
+    learns = request.drafts
     sampler = Sampler(temperature: request.temperature, topP: request.topP, seed: request.seed)
     stream = StreamDecoder(model.tokenizer)
     context = question
@@ -96,7 +98,7 @@ final class Lane {
       emit(rest, nil)
     }
     timings.decode = clock.seconds
-    drafts.learn(written: tokens)
+    if learns { drafts.learn(written: tokens) }
   }
 
   private func next(_ logits: UnsafeBufferPointer<Float>) throws -> Int32 {
