@@ -13,6 +13,8 @@ struct Checkpoint {
   let files: [SourceFile]
   /// The text of the folder's licence file.
   let licence: String?
+  /// The lines of `typical_findings.txt`, if the folder has one: findings as the model writes them.
+  let typicalFindings: [String]
 
   /// - Throws: `PETAR_ERROR_IO`, `PETAR_ERROR_BAD_FILE`; a folder with nothing but pickled weights is told how to
   ///   make safetensors of them.
@@ -69,6 +71,23 @@ struct Checkpoint {
     licence = try licenceName.map {
       String(decoding: try SourceFile(path: "\(folder)/\($0)").readAll(limit: 1 << 20), as: UTF8.self)
     }
+    typicalFindings = names.contains(Self.findingsName) ? try Self.findings("\(folder)/\(Self.findingsName)") : []
+  }
+
+  private static let findingsName = "typical_findings.txt"
+
+  private static func findings(_ path: String) throws -> [String] {
+    typealias Prompt = ModelDescription.Prompt
+    let text = String(decoding: try SourceFile(path: path).readAll(limit: 1 << 20), as: UTF8.self)
+    let lines = text.split(whereSeparator: \.isNewline).map(String.init)
+    guard lines.count <= Prompt.typicalFindingsLimit, lines.allSatisfy({ $0.utf8.count <= Prompt.typicalFindingBytes })
+    else {
+      throw PetarError(
+        PETAR_ERROR_BAD_FILE,
+        "\(path): \(lines.count) lines; at most \(Prompt.typicalFindingsLimit) findings of "
+          + "\(Prompt.typicalFindingBytes) bytes, one a line, are expected")
+    }
+    return lines
   }
 
   // ---- Shards -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ package func convert(
   var description = layout.description
   description.name = name ?? folderName(folder)
   description.prompt.imageToken = tokenizer.imageToken
+  description.prompt.typicalFindings = checkpoint.typicalFindings
   guard tokenizer.definition.count <= description.decoder.vocabulary else {
     throw PetarError(
       PETAR_ERROR_BAD_FILE,

@@ -2,11 +2,11 @@ import CPetar
 import Glibc
 import Petar
 
-/// What guessing ahead saves: findings from a file are written again, each without and with drafts in turn.
+/// What guessing ahead saves: findings from a file are written again, each without and with drafts in turn. Every other
+/// finding is known before, as the typical findings of a model file are.
 ///
 /// What the model would say does not come into it, so that random weights will do: the decoder is told what to write.
-/// Words are taken for tokens. Those of a real vocabulary are shorter, and the later ones of a word easier to guess, so
-/// that this is the harder case.
+/// A line of the file is a finding in tokens, with spaces between them.
 final class DraftRun {
   private(set) var plain = Stage("findings, no drafts")
   private(set) var drafted = Stage("findings, drafts")
@@ -31,15 +31,18 @@ final class DraftRun {
         return id
       }
     }.filter { !$0.isEmpty }
-    guard !findings.isEmpty else {
-      throw PetarError(PETAR_ERROR_INVALID_ARGUMENT, "\(path): there are no findings; one a line is expected")
+    guard findings.count > 1 else {
+      throw PetarError(PETAR_ERROR_INVALID_ARGUMENT, "\(path): findings, one a line, are expected")
     }
   }
 
   func run(progress: (String) -> Void) throws {
     var request = DescribeRequest()
-    for (index, finding) in findings.enumerated() {
-      progress("finding \(index + 1) of \(findings.count)")
+    let known = stride(from: 0, to: findings.count, by: 2).map { findings[$0] }
+    session.drafts = Drafts(typical: known)
+    for index in stride(from: 1, to: findings.count, by: 2) {
+      let finding = findings[index]
+      progress("finding \(index / 2 + 1) of \(findings.count / 2)")
       request.replay = finding
       request.maxTokens = finding.count
       request.drafts = false

@@ -6,7 +6,7 @@
 /// 2023, arXiv 2211.17192). A guess never changes a text, only when its tokens are computed.
 package struct Drafts {
   /// Texts one behind the other, each ended by `separator`; the oldest of `written` are forgotten.
-  private var typical: [Int32] = []
+  private var typical: [Int32]
   private var written: [Int32] = []
   /// How often a drafted token has turned out right lately, by the length of the match it rests on.
   private var confidence: [Double] = [0, 0.2, 0.5, 0.7, 0.7, 0.85, 0.85, 0.85, 0.9]
@@ -26,11 +26,10 @@ package struct Drafts {
     fileprivate var match = 0
   }
 
-  package init() { written.reserveCapacity(Self.writtenLimit) }
-
-  /// - Parameter texts: token ids of typical findings.
-  package mutating func learn(typical texts: [[Int32]]) {
-    typical = texts.reduce(into: [Self.separator]) { $0 += $1 + [Self.separator] }
+  /// - Parameter typical: token ids of typical findings.
+  package init(typical: [[Int32]] = []) {
+    self.typical = typical.reduce(into: [Self.separator]) { $0 += $1 + [Self.separator] }
+    written.reserveCapacity(Self.writtenLimit)
   }
 
   package mutating func learn(written text: [Int32]) {

@@ -8,6 +8,8 @@ package final class Model: Sendable {
   package let loadSeconds: Double
   let vision: VisionWeights
   let decoder: DecoderWeights
+  /// Token ids.
+  let typicalFindings: [[Int32]]
 
   package var description: ModelDescription { file.description }
 
@@ -26,6 +28,8 @@ package final class Model: Sendable {
     tokenizer = try Tokenizer(definition, vocabulary: file.description.decoder.vocabulary, source: source)
     vision = try VisionWeights(file)
     decoder = try DecoderWeights(file)
+    let tokenizer = tokenizer
+    typicalFindings = file.description.prompt.typicalFindings.map { tokenizer.encode($0, addBOS: false) }
     loadSeconds = clock.seconds
   }
 

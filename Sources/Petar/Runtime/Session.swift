@@ -9,13 +9,14 @@ package final class Session: @unchecked Sendable {
   let compute: Compute
   let scratch = Scratch()
   let decoder: LanguageDecoder
-  var drafts = Drafts()
+  package var drafts: Drafts
   private let busy = Atomic<Bool>(false)
   private let cancelled = Atomic<Bool>(false)
 
   package init(model: Model, pool: ThreadPool) throws {
     self.model = model
     compute = Compute(model.instructionSet, pool: pool)
+    drafts = Drafts(typical: model.typicalFindings)
     decoder = try LanguageDecoder(model.description, model.decoder, compute, scratch)
   }
 

@@ -89,6 +89,11 @@ package struct ModelDescription: Sendable, Equatable {
     package var maxTokens = 0
     /// Any of these ends the finding.
     package var endOfText: [Int32] = []
+    /// Findings as the model writes them, to guess ahead from (`Drafts`); they change no text.
+    package var typicalFindings: [String] = []
+    /// So many, of so many bytes each, that tokenizing them takes little of the time to load a model.
+    package static let typicalFindingsLimit = 512
+    package static let typicalFindingBytes = 1024
     package init() {}
   }
 
@@ -212,6 +217,8 @@ extension ModelDescription {
     out.integer(UInt64(clamping: prompt.maxTokens))
     out.integer(UInt32(clamping: prompt.endOfText.count))
     for token in prompt.endOfText { out.integer(token) }
+    out.integer(UInt32(clamping: prompt.typicalFindings.count))
+    for finding in prompt.typicalFindings { out.string(finding) }
     for text in [
       provenance.sourceHash, provenance.source, provenance.tool, provenance.licence, provenance.intendedUse,
     ] { out.string(text) }
@@ -272,6 +279,13 @@ extension ModelDescription {
     let count: UInt32 = try reader.integer()
     guard count <= 1024 else { throw reader.fail("\(count) end-of-text tokens are more than 1024") }
     for _ in 0..<count { prompt.endOfText.append(try reader.integer()) }
+    let findings: UInt32 = try reader.integer()
+    guard Int(findings) <= Prompt.typicalFindingsLimit else {
+      throw reader.fail("\(findings) typical findings are more than \(Prompt.typicalFindingsLimit)")
+    }
+    for _ in 0..<findings {
+      prompt.typicalFindings.append(try reader.string("typical finding", limit: Prompt.typicalFindingBytes))
+    }
     provenance.sourceHash = try reader.string("source hash")
     provenance.source = try reader.string("source")
     provenance.tool = try reader.string("tool")

@@ -59,6 +59,7 @@ extension ModelDescription {
         .object([
           ("question", .string(prompt.question)), ("image_token", .integer(Int(prompt.imageToken))),
           ("max_tokens", .integer(prompt.maxTokens)), ("end_of_text", .integers(prompt.endOfText.map { Int($0) })),
+          ("typical_findings", .integer(prompt.typicalFindings.count)),
         ])
       ),
       ("provenance", provenance.json),

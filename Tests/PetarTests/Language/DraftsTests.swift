@@ -20,8 +20,7 @@ import Testing
   }
 
   @Test func aDraftEndsWhereItsTextEnds() {
-    var drafts = Drafts()
-    drafts.learn(typical: [[1, 2, 3, 4, 5, 6, 7, 8], [10, 11]])
+    var drafts = Drafts(typical: [[1, 2, 3, 4, 5, 6, 7, 8], [10, 11]])
     #expect(draft(&drafts, after: [1, 2, 3, 4, 5]) == [6, 7, 8])
     #expect(draft(&drafts, after: [4, 5, 6, 7, 8]).isEmpty)
   }
@@ -33,8 +32,7 @@ import Testing
 
   /// Wrong guesses soon cost next to nothing; right ones make drafts as long as they may be.
   @Test func confidenceFollowsWhatTurnsOutRight() {
-    var drafts = Drafts()
-    drafts.learn(typical: [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]])
+    var drafts = Drafts(typical: [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]])
     func steps(accepted: Int) -> [Int] {
       (0..<200).map { _ in
         var ids: [Int32] = []
@@ -50,8 +48,7 @@ import Testing
   }
 
   @Test func textsSideBySideDraftLess() {
-    var drafts = Drafts()
-    drafts.learn(typical: [[1, 2, 3, 4, 5, 6, 7, 8, 9]])
+    var drafts = Drafts(typical: [[1, 2, 3, 4, 5, 6, 7, 8, 9]])
     #expect(draft(&drafts, after: [50, 1, 2], texts: 1).count > draft(&drafts, after: [50, 1, 2], texts: 8).count)
   }
 
