@@ -138,6 +138,12 @@ test-c: $(LIBRARY) $(TEST_MODELS) $(C_TESTS)
 test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(VENV)
 	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m pytest -q Tests/python
 
+# The Swift tests of what runs on many threads, with ThreadSanitizer.
+.PHONY: test-threads
+test-threads: packages
+	swift test -c release --sanitize thread --scratch-path .build/threads \
+	  --filter 'Concurrency|Batch|Thread pool'
+
 # ---- Benchmark -------------------------------------------------------------------------------------------------------
 
 # Made once: a new tool writes the same file.

@@ -29,98 +29,93 @@ import Testing
   /// Greedy and sampled, so that texts end at different times and lesions leave and enter.
   @Test("Lesions side by side get the texts they get one by one", arguments: Encoding.allCases)
   func sideBySide(_ weights: Encoding) throws {
-    try withTinyModel(weights) { model in
-      let exams = try exams()
-      for temperature: Float in [0, 1.5] {
-        var request = DescribeRequest()
-        request.maxTokens = 40
-        request.temperature = temperature
-        request.seed = 7
-        request.drafts = false
-        let alone = try exams.map { try session(model).describe($0, request).tokens }
-        #expect(Set(alone).count > 1)
-        for drafts in [false, true] {
-          request.drafts = drafts
-          for (side, threads) in [(1, 3), (3, 2), (16, 1)] {
-            #expect(try tokens(session(model, threads: threads), exams, request, side: side) == alone)
-          }
+    let model = try tinyModel(weights)
+    let exams = try exams()
+    for temperature: Float in [0, 1.5] {
+      var request = DescribeRequest()
+      request.maxTokens = 40
+      request.temperature = temperature
+      request.seed = 7
+      request.drafts = false
+      let alone = try exams.map { try session(model).describe($0, request).tokens }
+      #expect(Set(alone).count > 1)
+      for drafts in [false, true] {
+        request.drafts = drafts
+        for (side, threads) in [(1, 3), (3, 2), (16, 1)] {
+          #expect(try tokens(session(model, threads: threads), exams, request, side: side) == alone)
         }
       }
     }
   }
 
   @Test func whatFailsForOneLesionStopsNoOther() throws {
-    try withTinyModel(.f32) { model in
-      var exams = try exams()
-      exams[2] = try ImagingPhantom.exam { _ in 0 }
-      var request = DescribeRequest()
-      request.maxTokens = 5
-      let session = try session(model)
-      var ended: [Int] = []
-      try session.describe(exams, request, side: 3) { index, result in
-        ended.append(index)
-        switch result {
-        case .success: #expect(index != 2)
-        case .failure(let error): #expect(index == 2 && error.status == PETAR_ERROR_EMPTY_MASK)
-        }
+    let model = try tinyModel(.f32)
+    var exams = try exams()
+    exams[2] = try ImagingPhantom.exam { _ in 0 }
+    var request = DescribeRequest()
+    request.maxTokens = 5
+    let session = try session(model)
+    var ended: [Int] = []
+    try session.describe(exams, request, side: 3) { index, result in
+      ended.append(index)
+      switch result {
+      case .success: #expect(index != 2)
+      case .failure(let error): #expect(index == 2 && error.status == PETAR_ERROR_EMPTY_MASK)
       }
-      #expect(ended.sorted() == Array(0..<7))
     }
+    #expect(ended.sorted() == Array(0..<7))
   }
 
   @Test func cancelledLesionsAreToldSo() throws {
-    try withTinyModel(.f32) { model in
-      let session = try session(model)
-      var request = DescribeRequest()
-      request.maxTokens = 30
-      var observer = DescribeObserver()
-      observer.onToken = { index, _, _ in if index == 4 { session.cancel() } }
-      var statuses: [Int: petar_status] = [:]
-      let error = #expect(throws: PetarError.self) {
-        try session.describe(exams(), request, side: 2, observer: observer) { index, result in
-          #expect(statuses[index] == nil)
-          if case .failure(let error) = result { statuses[index] = error.status } else { statuses[index] = PETAR_OK }
-        }
+    let model = try tinyModel(.f32)
+    let session = try session(model)
+    var request = DescribeRequest()
+    request.maxTokens = 30
+    var observer = DescribeObserver()
+    observer.onToken = { index, _, _ in if index == 4 { session.cancel() } }
+    var statuses: [Int: petar_status] = [:]
+    let error = #expect(throws: PetarError.self) {
+      try session.describe(exams(), request, side: 2, observer: observer) { index, result in
+        #expect(statuses[index] == nil)
+        if case .failure(let error) = result { statuses[index] = error.status } else { statuses[index] = PETAR_OK }
       }
-      #expect(error?.status == PETAR_CANCELLED)
-      #expect(statuses.count == 7)
-      #expect(statuses[0] == PETAR_OK && statuses[4] == PETAR_CANCELLED && statuses[6] == PETAR_CANCELLED)
-      // The session goes on.
-      #expect(try tokens(session, exams(), request, side: 7).allSatisfy { !$0.isEmpty })
     }
+    #expect(error?.status == PETAR_CANCELLED)
+    #expect(statuses.count == 7)
+    #expect(statuses[0] == PETAR_OK && statuses[4] == PETAR_CANCELLED && statuses[6] == PETAR_CANCELLED)
+    // The session goes on.
+    #expect(try tokens(session, exams(), request, side: 7).allSatisfy { !$0.isEmpty })
   }
 
   @Test func progressGrowsInEveryStage() throws {
-    try withTinyModel(.f32) { model in
-      var request = DescribeRequest()
-      request.maxTokens = 12
-      var last: [String: Double] = [:]
-      var observer = DescribeObserver()
-      observer.onProgress = { stage, fraction in
-        #expect(fraction >= last["\(stage)"] ?? 0 && fraction <= 1, "\(stage): \(fraction) after \(last)")
-        last["\(stage)"] = fraction
-      }
-      try session(model).describe(exams(), request, side: 3, observer: observer) { _, _ in }
-      #expect(last == ["prepare": 1, "encode": 1, "prefill": 1, "decode": 1])
+    let model = try tinyModel(.f32)
+    var request = DescribeRequest()
+    request.maxTokens = 12
+    var last: [String: Double] = [:]
+    var observer = DescribeObserver()
+    observer.onProgress = { stage, fraction in
+      #expect(fraction >= last["\(stage)"] ?? 0 && fraction <= 1, "\(stage): \(fraction) after \(last)")
+      last["\(stage)"] = fraction
     }
+    try session(model).describe(exams(), request, side: 3, observer: observer) { _, _ in }
+    #expect(last == ["prepare": 1, "encode": 1, "prefill": 1, "decode": 1])
   }
 
   /// A text that repeats itself is guessed from its own words; the same text again, from the finding before.
   @Test func rightDraftsSavePasses() throws {
-    try withTinyModel(.q8) { model in
-      let session = try session(model)
-      let exam = try exams()[0]
-      var request = DescribeRequest()
-      let phrase: [Int32] = [5, 9, 13, 7, 40, 41, 42, 43, 8, 77, 78, 79, 300, 301, 302, 303]
-      request.replay = phrase
-      request.maxTokens = 96
-      let first = try session.describe(exam, request)
-      #expect(first.tokens == Array((0..<6).flatMap { _ in phrase }))
-      #expect(first.passes < 48)
-      let second = try session.describe(exam, request)
-      #expect(second.tokens == first.tokens && second.passes < 20)
-      request.drafts = false
-      #expect(try session.describe(exam, request).passes == 95)
-    }
+    let model = try tinyModel(.q8)
+    let session = try session(model)
+    let exam = try exams()[0]
+    var request = DescribeRequest()
+    let phrase: [Int32] = [5, 9, 13, 7, 40, 41, 42, 43, 8, 77, 78, 79, 300, 301, 302, 303]
+    request.replay = phrase
+    request.maxTokens = 96
+    let first = try session.describe(exam, request)
+    #expect(first.tokens == Array((0..<6).flatMap { _ in phrase }))
+    #expect(first.passes < 48)
+    let second = try session.describe(exam, request)
+    #expect(second.tokens == first.tokens && second.passes < 20)
+    request.drafts = false
+    #expect(try session.describe(exam, request).passes == 95)
   }
 }
