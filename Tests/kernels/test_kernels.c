@@ -107,6 +107,7 @@ typedef struct layer {
 
 static pk_linear_fn *f32(const pk_kernels *k) { return k->linear_f32; }
 static pk_linear_fn *f16(const pk_kernels *k) { return k->linear_f16; }
+static pk_linear_fn *i8(const pk_kernels *k) { return k->linear_i8; }
 static pk_linear_fn *q8(const pk_kernels *k) { return k->linear_q8; }
 
 static void run_layer(const pk_kernels *k, const void *input, float *out) {
@@ -151,7 +152,11 @@ static void float_layers(size_t columns, size_t outputs) {
     const size_t panels = (outputs + 15) / 16, count = panels * columns * 16;
     float *weights = numbers(count, current), *x = numbers(ROWS * columns, current);
     uint16_t *halves = malloc(count * 2);
-    for (size_t i = 0; i < count; i++) halves[i] = half();
+    int8_t *bytes = malloc(count);
+    for (size_t i = 0; i < count; i++) {
+        halves[i] = half();
+        bytes[i] = (int8_t)(current == LARGEST ? (noise() % 2 ? 127 : -128) : (int)(noise() % 256) - 128);
+    }
     layer l = {.linear = {.outputs = outputs, .x = x, .x_stride = columns}};
     for (size_t begin = 0; begin < columns; begin += 261) { /* attention's values begin anywhere */
         l.linear.column_begin = begin;
@@ -164,10 +169,15 @@ static void float_layers(size_t columns, size_t outputs) {
         l.linear.panel_bytes = columns * 32;
         l.function = f16;
         compare_layer("linear_f16", l);
+        l.linear.weights = bytes;
+        l.linear.panel_bytes = columns * 16;
+        l.function = i8;
+        compare_layer("linear_i8", l);
     }
     free(weights);
     free(x);
     free(halves);
+    free(bytes);
 }
 
 static void q8_layer(size_t columns, size_t outputs, size_t group) {
@@ -273,6 +283,11 @@ static void run_add(const pk_kernels *k, const void *input, float *out) {
     k->add(out, r->y, r->count);
 }
 
+static void run_multiply(const pk_kernels *k, const void *input, float *out) {
+    const row *r = input;
+    k->multiply(out, r->y, r->count);
+}
+
 static void run_divide(const pk_kernels *k, const void *input, float *out) {
     const row *r = input;
     k->divide(out, r->count, r->value);
@@ -299,6 +314,7 @@ static void rows(void) {
         compare("silu_gate", run_silu_gate, &r, z, width);
         compare("gelu", run_gelu, &r, x, width + GAP);
         compare("add", run_add, &r, x, width + GAP);
+        compare("multiply", run_multiply, &r, x, width + GAP);
         r.value = number(current);
         compare("divide", run_divide, &r, x, width + GAP);
         for (r.part = 4; r.part <= 128; r.part += 31) {
@@ -376,12 +392,13 @@ static void attentions(void) {
 static void append(void) {
     enum { HEAD = 20, POSITIONS = 50, PANEL = 64 * 16 };
     float *keys = numbers(POSITIONS * HEAD, current), *values = numbers(POSITIONS * HEAD, current);
-    float key_cache[64 * HEAD] = {0}, value_cache[2 * PANEL] = {0};
-    uint16_t key_halves[64 * HEAD] = {0}, value_halves[2 * PANEL] = {0};
-    pk_append_f32(keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_cache, value_cache, PANEL * 4);
-    pk_append_f16(keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_halves, value_halves, PANEL * 2);
-    for (size_t i = 0; i < 64 * HEAD; i++) digest_word(to_bits(key_cache[i])), digest_word(key_halves[i]);
-    for (size_t i = 0; i < 2 * PANEL; i++) digest_word(to_bits(value_cache[i])), digest_word(value_halves[i]);
+    float key_cache[64 * HEAD] = {0}, value_cache[2 * PANEL] = {0}, key_scales[64] = {0}, value_scales[64] = {0};
+    int8_t key_bytes[64 * HEAD] = {0}, value_bytes[2 * PANEL] = {0};
+    pk_append_f32(keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_cache, value_cache, PANEL, NULL, NULL);
+    pk_append_i8(keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_bytes, value_bytes, PANEL, key_scales, value_scales);
+    for (size_t i = 0; i < 64 * HEAD; i++) digest_word(to_bits(key_cache[i])), digest_word((uint8_t)key_bytes[i]);
+    for (size_t i = 0; i < 2 * PANEL; i++) digest_word(to_bits(value_cache[i])), digest_word((uint8_t)value_bytes[i]);
+    for (size_t i = 0; i < 64; i++) digest_word(to_bits(key_scales[i])), digest_word(to_bits(value_scales[i]));
     free(keys);
     free(values);
 }
