@@ -113,8 +113,8 @@ TEST_ENVIRONMENT := \
 C_TESTS := $(patsubst Tests/c/%.c,build/test/%,$(wildcard Tests/c/test_*.c))
 CFLAGS := -std=c11 -O1 -g -Wall -Wextra -Werror -pedantic
 
-.PHONY: test test-swift test-c test-python
-test: setup test-swift test-c test-python lint
+.PHONY: test test-swift test-c test-kernels test-aarch64 test-python
+test: setup test-swift test-c test-kernels test-aarch64 test-python lint
 	@echo "make test: all passed"
 
 test-swift: packages
@@ -134,6 +134,38 @@ test-c: $(LIBRARY) $(TEST_MODELS) $(C_TESTS)
 	for test in $(C_TESTS); do $(TEST_ENVIRONMENT) $$test || failed=1; done; \
 	python3 Tests/c/test_exports.py $(LIBRARY) || failed=1; \
 	exit $$failed
+
+KERNEL_FLAGS := -O3 -std=c11 -Wall -Wextra -Werror -ffp-contract=off -ISources/CKernels -ISources/CKernels/include
+TEST_KERNELS := Tests/kernels/test_kernels.c $(wildcard Sources/CKernels/*.c)
+KERNEL_SOURCES := $(filter Sources/CKernels/%,$(SOURCES))
+
+# The AVX-VNNI kernels with the one instruction that gave them the name encoded as AVX-512 VNNI has it: what else is in
+# them runs on processors that have only the latter.
+build/test/avxvnni-evex.s: $(KERNEL_SOURCES)
+	@mkdir -p $(@D)
+	clang $(KERNEL_FLAGS) -S Sources/CKernels/avxvnni.c -o - | sed 's/{vex}/{evex}/; s/pk_avxvnni/&_evex/' > $@
+
+build/test/test_kernels: Tests/kernels/test_kernels.c build/test/avxvnni-evex.s $(KERNEL_SOURCES)
+	clang $(KERNEL_FLAGS) $(TEST_KERNELS) build/test/avxvnni-evex.s -lm -o $@
+
+build/test/test_kernels-aarch64: Tests/kernels/test_kernels.c $(KERNEL_SOURCES)
+	@mkdir -p $(@D)
+	clang --target=aarch64-linux-gnu -static -fuse-ld=lld $(KERNEL_FLAGS) $(TEST_KERNELS) -lm -o $@
+
+test-kernels: build/test/test_kernels
+	$<
+
+# Emulated, with NEON and without; skipped where the emulator and an aarch64 C library cannot be installed. The digest
+# says that the results are those of this machine.
+test-aarch64: build/test/test_kernels
+	@if ! scripts/install-packages.sh aarch64; then echo "test-aarch64: skipped, no emulator"; exit 0; fi; \
+	$(MAKE) --no-print-directory build/test/test_kernels-aarch64; \
+	digest=$$($< | grep -o 'digest.*'); \
+	for processor in cortex-a76 cortex-a57; do \
+	  result=$$(qemu-aarch64 -cpu $$processor build/test/test_kernels-aarch64); \
+	  echo "$$result (emulated $$processor)"; \
+	  if [[ $$result != *"$$digest" ]]; then echo "test-aarch64: wrong, expected $$digest"; exit 1; fi; \
+	done
 
 test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(VENV)
 	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m pytest -q Tests/python

@@ -18,7 +18,7 @@ size_t pk_processors(void) {
 
 /* __builtin_cpu_supports asks the processor and whether the system saves the wide registers. */
 const pk_kernels *pk_kernels_available(size_t index) {
-    const pk_kernels *available[3];
+    const pk_kernels *available[4];
     size_t count = 0;
     __builtin_cpu_init();
     const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -26,6 +26,7 @@ const pk_kernels *pk_kernels_available(size_t index) {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         available[count++] = &pk_avx512vnni;
+    if (avx2 && __builtin_cpu_supports("avxvnni")) available[count++] = &pk_avxvnni;
     if (avx2) available[count++] = &pk_avx2;
     available[count++] = &pk_scalar;
     return index < count ? available[index] : NULL;
@@ -39,11 +40,17 @@ uint64_t pk_float_default(void) {
 
 void pk_float_restore(uint64_t saved) { _mm_setcsr((unsigned)saved); }
 
-#else
+#elif defined(__aarch64__)
 
-const pk_kernels *pk_kernels_available(size_t index) { return index == 0 ? &pk_scalar : NULL; }
+#include <sys/auxv.h>
 
-#if defined(__aarch64__)
+const pk_kernels *pk_kernels_available(size_t index) {
+    const pk_kernels *available[2];
+    size_t count = 0;
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) available[count++] = &pk_neon;
+    available[count++] = &pk_scalar;
+    return index < count ? available[index] : NULL;
+}
 
 uint64_t pk_float_default(void) {
     uint64_t saved;
@@ -56,8 +63,9 @@ void pk_float_restore(uint64_t saved) { __asm__ volatile("msr fpcr, %0" : : "r"(
 
 #else
 
+const pk_kernels *pk_kernels_available(size_t index) { return index == 0 ? &pk_scalar : NULL; }
+
 uint64_t pk_float_default(void) { return 0; }
 void pk_float_restore(uint64_t saved) { (void)saved; }
 
-#endif
 #endif

@@ -6,7 +6,10 @@
 extern const pk_kernels pk_scalar;
 #if defined(__x86_64__)
 extern const pk_kernels pk_avx2;
+extern const pk_kernels pk_avxvnni;
 extern const pk_kernels pk_avx512vnni;
+#elif defined(__aarch64__)
+extern const pk_kernels pk_neon;
 #endif
 
 #endif /* PK_TABLES_H */

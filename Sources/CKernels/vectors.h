@@ -20,5 +20,10 @@ typedef uint16_t v16h __attribute__((ext_vector_type(16)));
 typedef uint8_t v64u __attribute__((ext_vector_type(64)));
 
 #define PK_INLINE static inline __attribute__((always_inline))
+#define PK_UNROLL _Pragma("clang loop unroll(full)")
+#define PK_FOUR_STEPS _Pragma("clang loop unroll_count(4)")
+
+/* How far ahead of a single panel, read from memory once, its bytes are asked for. */
+#define PK_PREFETCH 4096
 
 #endif /* PK_VECTORS_H */

@@ -55,7 +55,8 @@ struct Arguments {
 
     machine
       --threads N           default: all processors. The result does not depend on it.
-      --isa NAME            force an instruction set (scalar, avx2, avx512vnni; default: PETAR_ISA or the best)
+      --isa NAME            force an instruction set (scalar; avx2, avxvnni, avx512vnni; neon; default: PETAR_ISA or
+                            the best)
       --verify              compare every tensor of the model with its checksum first
 
       --help, --version

@@ -54,8 +54,8 @@ class Model:
     def __init__(self, path: Union[str, os.PathLike[str]], *, isa: Optional[str] = None, verify: bool = False) -> None:
         """Opens a model.
 
-        :param isa: forces an instruction set ("scalar", "avx2", "avx512vnni"); None: ``PETAR_ISA`` from the
-            environment, else the best the machine has.
+        :param isa: forces an instruction set, one of ``build_info()["instruction_sets"]``; None: ``PETAR_ISA`` from
+            the environment, else the best the machine has.
         :param verify: compare every tensor with its checksum first, which reads the whole file.
         """
         params = _abi.ModelParams()

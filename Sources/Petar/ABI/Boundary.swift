@@ -110,7 +110,7 @@ func handOut<Element: BitwiseCopyable>(
 func handOut(
   _ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ size: UnsafeMutablePointer<Int>?
 ) throws {
-  try handOut(text.utf8.map { CChar(bitPattern: $0) } + [0], buffer, size)
+  try handOut(text.utf8.map { CChar(truncatingIfNeeded: $0) } + [0], buffer, size)
 }
 
 /// Gives an object to the caller, who frees it with `release`.

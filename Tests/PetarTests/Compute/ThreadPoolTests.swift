@@ -126,7 +126,7 @@ import Testing
     for name in instructionSets { #expect(try InstructionSet(named: name).name == name) }
   }
 
-  @Test("An unknown name is refused, with the names there are", arguments: ["sse9", "", "AVX2", "scalar "])
+  @Test("An unknown name is refused, with the names there are", arguments: ["sse9", "", "AVX2", "scalar ", "amx"])
   func unknown(_ name: String) throws {
     do {
       _ = try InstructionSet(named: name)
