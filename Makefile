@@ -170,11 +170,14 @@ test-aarch64: build/test/test_kernels
 test-python: $(LIBRARY) $(TOOLS) $(TEST_MODELS) | $(VENV)
 	$(TEST_ENVIRONMENT) PYTHONPATH=Bindings/python:Tests/Fixtures $(PYTHON) -m pytest -q Tests/python
 
-# The Swift tests of what runs on many threads, with ThreadSanitizer.
+# Eight sessions of one model at once under ThreadSanitizer.
 .PHONY: test-threads
-test-threads: packages
-	swift test -c release --sanitize thread --scratch-path .build/threads \
-	  --filter 'Concurrency|Batch|Thread pool'
+test-threads: build/models/phi3-two-q8.petar
+	swift build -c release --sanitize thread --scratch-path .build/threads --product petar
+	clang -std=c11 -O1 -g -fsanitize=thread -IInclude -c Tests/c/test_threads.c -o .build/threads/test_threads.o
+	swiftc -sanitize=thread .build/threads/test_threads.o -o .build/threads/test_threads \
+	  -L.build/threads/release -lpetar -ldispatch -lBlocksRuntime -Xlinker -rpath -Xlinker $(CURDIR)/.build/threads/release
+	$(TEST_ENVIRONMENT) PETAR_TEST_MODEL=$(CURDIR)/$< TSAN_OPTIONS=halt_on_error=1 .build/threads/test_threads
 
 # ---- Benchmark -------------------------------------------------------------------------------------------------------
 
