@@ -295,7 +295,7 @@ typedef void (*petar_finding_fn)(void *user_data, size_t index, petar_status sta
 typedef struct petar_batch_params {
     size_t struct_size;
     int32_t width;               /* lesions written side by side, 1 to 16; 0: 8. More are faster and take more memory:
-                                    keys and values, 0.2 GB each for an answer of 256 tokens of PETAR-4B */
+                                    keys and values, 0.1 GB each for an answer of 256 tokens of PETAR-4B */
     petar_finding_fn on_finding; /* required */
     void *user_data;             /* of on_finding */
 } petar_batch_params;

@@ -13,7 +13,7 @@ final class Describer {
   init(_ arguments: Arguments) throws {
     self.arguments = arguments
     streams = !arguments.json && !arguments.eachLabel
-    progress = ProgressLine()
+    progress = ProgressLine(streams: streams)
     warnings = WarningLog(progress)
     model = try Self.openModel(arguments)
     session = try Self.openSession(arguments, model, warnings)
@@ -34,37 +34,48 @@ final class Describer {
     if let folder = arguments.dump { try dump(to: folder) }
     let finding = try describe(label: arguments.label)
     defer { petar_finding_free(finding) }
-    progress.clear()
     Console.out(streams ? "\n" : try string { petar_finding_json(finding, $0, $1) } + "\n")
   }
 
-  /// Every label, a JSON object a line. A lesion that fails has a line too and does not stop the others.
+  /// Every label, a JSON object a line as each lesion is finished. One that fails has a line too and stops no other.
   func describeEachLabel() throws {
     let labels = try array(of: Int32(0)) { petar_volume_labels(mask, $0, $1) }
     guard !labels.isEmpty else {
       throw Failure(exitStatus: Int32(PETAR_ERROR_EMPTY_MASK.rawValue), message: "\(arguments.mask): the mask is empty")
     }
-    var first: Failure?
-    for label in labels {
-      do {
-        let finding = try describe(label: label)
-        defer { petar_finding_free(finding) }
-        progress.clear()
-        let json = try string { petar_finding_json(finding, $0, $1) }
-        Console.out("{\"label\": \(label), " + json.dropFirst() + "\n")
-      } catch let failure as Failure where failure.exitStatus != PETAR_CANCELLED.rawValue {
-        progress.clear()
-        Console.out("{\"label\": \(label), \"error\": \(failure.json)}\n")
-        Console.error("petar-describe: label \(label): \(failure.message)\n")
-        first = first ?? failure
-      }
+    let lines = LesionLines(labels, progress)
+    var batch = petar_batch_params()
+    petar_batch_params_init(&batch, MemoryLayout<petar_batch_params>.stride)
+    batch.width = arguments.batch ?? 0
+    batch.user_data = Unmanaged.passUnretained(lines).toOpaque()
+    batch.on_finding = { lines, index, status, message, finding in
+      defer { petar_finding_free(finding) }
+      guard let lines else { return }
+      Unmanaged<LesionLines>.fromOpaque(lines).takeUnretainedValue().write(index, status, message, finding)
     }
-    if let first {
-      throw Failure(exitStatus: first.exitStatus, message: "not every lesion could be described (see above)")
+    let exams = labels.map { exam(label: $0) }
+    let status = withParams { params in
+      withExtendedLifetime(lines) { petar_describe_batch(session, exams, exams.count, params, &batch) }
     }
+    progress.clear()
+    if status != PETAR_OK && status != PETAR_CANCELLED && lines.anyFailed {
+      throw Failure(
+        exitStatus: Int32(status.rawValue), message: "not every lesion could be described (see above)")
+    }
+    try check(status)
   }
 
   private func describe(label: Int32) throws -> OpaquePointer {
+    var finding: OpaquePointer?
+    var exam = exam(label: label)
+    let status = withParams { petar_describe(session, &exam, $0, &finding) }
+    progress.clear()
+    try check(status)
+    guard let finding else { throw Failure(PETAR_ERROR_INTERNAL) }
+    return finding
+  }
+
+  private func withParams(_ body: (UnsafePointer<petar_describe_params>) -> petar_status) -> petar_status {
     var params = petar_describe_params()
     petar_describe_params_init(&params, MemoryLayout<petar_describe_params>.stride)
     params.max_tokens = arguments.maxTokens
@@ -84,17 +95,10 @@ final class Describer {
         Console.out(String(cString: text))
       }
     }
-    var finding: OpaquePointer?
-    var exam = exam(label: label)
-    let status = withOptionalCString(arguments.question) { question in
+    return withOptionalCString(arguments.question) { question in
       params.question = question
-      return petar_describe(session, &exam, &params, &finding)
+      return body(&params)
     }
-    guard status == PETAR_OK, let finding else {
-      progress.clear()
-      throw Failure(status)
-    }
-    return finding
   }
 
   private func exam(label: Int32) -> petar_exam {
@@ -192,15 +196,6 @@ final class Describer {
         return nil
       }, UnsafeMutableRawPointer(session))
     pthread_detach(thread)
-  }
-}
-
-extension Failure {
-  fileprivate var json: String {
-    let quoted = message.unicodeScalars.map { scalar in
-      scalar == "\"" || scalar == "\\" ? "\\\(scalar)" : scalar.value < 0x20 ? " " : String(scalar)
-    }.joined()
-    return "{\"status\": \(exitStatus), \"message\": \"\(quoted)\"}"
   }
 }
 

@@ -1,5 +1,5 @@
-/* fixture.h - the exam and the model the tests run on: PETAR_TEST_MODEL is a .petar file, PETAR_TEST_EXAM a folder
- * with pet.nii.gz, ct.nii.gz and lesions.nii.gz. */
+/* fixture.h - the exam and the model the tests run on: PETAR_TEST_MODEL is a .petar file, PETAR_TEST_MODELS a folder of
+ * others, PETAR_TEST_EXAM a folder with pet.nii.gz, ct.nii.gz and lesions.nii.gz. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -44,9 +44,10 @@ static inline petar_model *fixture_model(void) {
     return model;
 }
 
-static inline fixture fixture_open(void) {
+/* The exam with another model. */
+static inline fixture fixture_open_with(petar_model *model) {
     fixture f;
-    f.model = fixture_model();
+    f.model = model;
     f.pet = fixture_volume("pet.nii.gz", PETAR_UNIT_SUV);
     f.ct = fixture_volume("ct.nii.gz", PETAR_UNIT_HU);
     f.mask = fixture_volume("lesions.nii.gz", PETAR_UNIT_LABEL);
@@ -56,6 +57,17 @@ static inline fixture fixture_open(void) {
     f.exam.mask = f.mask;
     f.exam.label = 1;
     return f;
+}
+
+static inline fixture fixture_open(void) { return fixture_open_with(fixture_model()); }
+
+/* The exam with the smallest model, for tests that describe many lesions. */
+static inline fixture fixture_open_small(void) {
+    char path[4096];
+    petar_model *model;
+    snprintf(path, sizeof path, "%s/small-views-q8.petar", fixture_setting("PETAR_TEST_MODELS"));
+    fixture_require(petar_model_open(path, NULL, &model), path);
+    return fixture_open_with(model);
 }
 
 static inline void fixture_close(fixture *f) {

@@ -93,6 +93,7 @@ static void test_null(fixture *f, petar_session *session, petar_views *views, pe
     petar_session_params_init(NULL, sizeof(petar_session_params));
     petar_exam_init(NULL, sizeof(petar_exam));
     petar_describe_params_init(NULL, sizeof(petar_describe_params));
+    petar_batch_params_init(NULL, sizeof(petar_batch_params));
     petar_model_free(NULL);
     petar_volume_free(NULL);
     petar_session_free(NULL);

@@ -74,6 +74,21 @@ static petar_status describe_grown(const grown *g, fixture *f, petar_session *s)
     return status;
 }
 
+static void free_finding(void *user_data, size_t index, petar_status status, const char *message,
+                         petar_finding *finding) {
+    (void)user_data, (void)index, (void)status, (void)message;
+    petar_finding_free(finding);
+}
+
+static petar_status batch_grown(const grown *g, fixture *f, petar_session *s) {
+    grown copy = *g;
+    ((petar_batch_params *)(void *)&copy)->on_finding = free_finding;
+    petar_describe_params params;
+    petar_describe_params_init(&params, sizeof params);
+    params.max_tokens = 1;
+    return petar_describe_batch(s, &f->exam, 1, &params, (const void *)&copy);
+}
+
 static void init_info(petar_model_info *info, size_t size) {
     memset(info, 0, size);
     info->struct_size = size;
@@ -93,6 +108,7 @@ static void test_struct_sizes(fixture *f, petar_session *session) {
         {"petar_session_params", (init)petar_session_params_init, session_grown, sizeof(petar_session_params)},
         {"petar_exam", (init)petar_exam_init, exam_grown, sizeof(petar_exam)},
         {"petar_describe_params", (init)petar_describe_params_init, describe_grown, sizeof(petar_describe_params)},
+        {"petar_batch_params", (init)petar_batch_params_init, batch_grown, sizeof(petar_batch_params)},
     };
     for (size_t i = 0; i < sizeof structs / sizeof *structs; i++) {
         const size_t known = structs[i].size;

@@ -82,12 +82,41 @@ def test_sampling_settings_reach_the_model(describe: Any, model: petar.Model, ex
     assert report["tokens"] == list(expected.tokens)
 
 
-def test_each_label_writes_one_line_a_lesion(describe: Any, model: petar.Model, exam: Exam) -> None:
-    result = describe("--each-label", "--max-tokens", TOKENS)
+@pytest.mark.parametrize("batch", [(), ("--batch", 1), ("--batch=2",)])
+def test_each_label_writes_one_line_a_lesion(
+    describe: Any, model: petar.Model, exam: Exam, batch: tuple[object, ...]
+) -> None:
+    result = describe("--each-label", "--max-tokens", TOKENS, *batch)
     assert result.returncode == 0, result.stderr
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    lines = {line["label"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert len(lines) == len(result.stdout.splitlines())
     expected = model.describe_each_label(exam.pet, exam.ct, exam.lesions, max_tokens=TOKENS)
-    assert [line["finding"] for line in lines] == [each.text for each in expected]
+    texts = {label: finding.text for label, finding in expected if isinstance(finding, petar.Finding)}
+    assert {label: line["finding"] for label, line in lines.items()} == texts
+
+
+def test_each_label_writes_a_line_as_soon_as_the_lesion_is_finished(
+    bin_dir: Path, model_path: Path, exam: Exam
+) -> None:
+    paths = {"--model": model_path, "--pet": exam.pet, "--ct": exam.ct, "--mask": exam.lesions}
+    command = [str(bin_dir / "petar-describe"), "--each-label", "--batch", "1", "--max-tokens", "300"]
+    for option, path in paths.items():
+        command += [option, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        rest, messages = process.communicate(timeout=60)
+    # What was finished is there, the interrupted lesions have no line.
+    assert first["label"] == 1 and first["finding"]
+    assert process.returncode == 20 and b"cancelled" in messages
+    assert len(rest.splitlines()) < 2
+
+
+def test_batch_is_for_each_label(describe: Any) -> None:
+    for arguments in (("--batch", 2), ("--each-label", "--batch", 0), ("--each-label", "--batch", 17)):
+        result = describe(*arguments)
+        assert result.returncode == 2 and "--batch" in result.stderr
 
 
 def test_dump_writes_what_the_network_saw(describe: Any, model: petar.Model, exam: Exam, tmp_path: Path) -> None:
@@ -112,11 +141,11 @@ def test_a_lesion_that_fails_does_not_stop_the_others(describe: Any, exam: Exam,
     mask = tmp_path / "lesions.nii.gz"
     nibabel.save(nibabel.Nifti1Image(labels, image.affine), mask)
     result = describe("--each-label", "--max-tokens", 2, mask=mask)
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [line["label"] for line in lines] == [1, 2, 3]
-    assert lines[0]["finding"] and lines[2]["finding"]
-    assert lines[1]["error"]["status"] == result.returncode == 54
-    assert "head" in lines[1]["error"]["message"] and "label 2" in result.stderr
+    lines = {line["label"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert sorted(lines) == [1, 2, 3]
+    assert lines[1]["finding"] and lines[3]["finding"]
+    assert lines[2]["error"]["status"] == result.returncode == 54
+    assert "head" in lines[2]["error"]["message"] and "label 2" in result.stderr
 
 
 def test_interrupt_cancels(bin_dir: Path, model_path: Path, exam: Exam) -> None:

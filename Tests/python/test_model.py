@@ -92,13 +92,6 @@ def test_becquerels_with_their_factor_are_suv(model: petar.Model, exam: Exam, fi
     assert again.tokens == finding.tokens
 
 
-def test_each_label_gives_the_finding_of_that_label(model: petar.Model, exam: Exam, finding: petar.Finding) -> None:
-    labels = np.unique(np.asarray(nibabel.load(exam.lesions).dataobj))
-    findings = list(model.describe_each_label(exam.pet, exam.ct, exam.lesions, max_tokens=TOKENS))
-    assert [each.label for each in findings] == [label for label in labels if label > 0]
-    assert findings[0].tokens == finding.tokens
-
-
 def test_sampling_follows_its_seed(model: petar.Model, exam: Exam) -> None:
     def sample(seed: int) -> tuple[int, ...]:
         return model.describe(

@@ -18,6 +18,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "petar_session_params": _abi.SessionParams,
     "petar_exam": _abi.Exam,
     "petar_describe_params": _abi.DescribeParams,
+    "petar_batch_params": _abi.BatchParams,
 }
 
 ENUMS = {

@@ -29,6 +29,7 @@ from ._errors import (
     PetarError,
     Unsupported,
 )
+from ._exam import Exam
 from ._finding import Finding, ModelInfo, Views
 from ._model import Model
 from ._native import build_info, version
@@ -48,6 +49,7 @@ __all__ = [
     "ChecksumMismatch",
     "ContextFull",
     "EmptyMask",
+    "Exam",
     "FileError",
     "FileVersion",
     "Finding",

@@ -85,6 +85,7 @@ ProgressFn = c.CFUNCTYPE(None, c.c_void_p, c.c_char_p, c.c_double)
 LogFn = c.CFUNCTYPE(None, c.c_void_p, c.c_int32, c.c_char_p)
 TaskFn = c.CFUNCTYPE(None, c.c_void_p, c.c_size_t)
 ParallelFn = c.CFUNCTYPE(None, c.c_void_p, c.c_void_p, TaskFn, c.c_size_t)
+FindingFn = c.CFUNCTYPE(None, c.c_void_p, c.c_size_t, c.c_int, c.c_char_p, c.c_void_p)
 
 # ---- Structs --------------------------------------------------------------------------------------------------------
 
@@ -162,6 +163,15 @@ class DescribeParams(c.Structure):
     ]
 
 
+class BatchParams(c.Structure):
+    _fields_ = [
+        ("struct_size", c.c_size_t),
+        ("width", c.c_int32),
+        ("on_finding", FindingFn),
+        ("user_data", c.c_void_p),
+    ]
+
+
 # ---- Functions ------------------------------------------------------------------------------------------------------
 
 _status = c.c_int
@@ -201,6 +211,15 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "petar_finding_text": (_status, _handle, _buffer, _size),
     "petar_finding_tokens": (_status, _handle, _buffer, _size),
     "petar_finding_json": (_status, _handle, _buffer, _size),
+    "petar_batch_params_init": (None, c.POINTER(BatchParams), c.c_size_t),
+    "petar_describe_batch": (
+        _status,
+        _handle,
+        c.POINTER(Exam),
+        c.c_size_t,
+        c.POINTER(DescribeParams),
+        c.POINTER(BatchParams),
+    ),
     "petar_prepare": (_status, _handle, c.POINTER(Exam), _out_handle),
     "petar_views_free": (None, _handle),
     "petar_views_array": (_status, _handle, c.c_int32, _buffer, _size),

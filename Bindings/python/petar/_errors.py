@@ -101,7 +101,7 @@ class InternalError(PetarError, status=Status.INTERNAL):
     """A defect of the library."""
 
 
-def error(status: Status, message: str) -> PetarError:
+def error(status: int, message: str) -> PetarError:
     """The exception of a status."""
     return PetarError.by_status.get(status, PetarError)(status, message)
 
@@ -109,5 +109,4 @@ def error(status: Status, message: str) -> PetarError:
 def check(status: int) -> None:
     """Raises the exception of a status that is not OK, with what the library said on this thread."""
     if status != Status.OK:
-        message = library().petar_last_message().decode("utf-8", "replace")
-        raise PetarError.by_status.get(status, PetarError)(status, message)
+        raise error(status, library().petar_last_message().decode("utf-8", "replace"))

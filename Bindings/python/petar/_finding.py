@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._abi import library
+from ._native import Handle, read_ids, read_object, read_text
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,23 @@ class Finding:
     warnings: tuple[str, ...]
     #: All the library reports, as it reports it.
     json: dict[str, Any] = field(repr=False)
+
+
+def read_finding(finding: Handle, label: int) -> Finding:
+    """A native finding about the lesion of a label."""
+    report = read_object(functools.partial(library().petar_finding_json, finding))
+    return Finding(
+        text=read_text(functools.partial(library().petar_finding_text, finding)),
+        label=label,
+        tokens=tuple(map(int, read_ids(functools.partial(library().petar_finding_tokens, finding)))),
+        question=report["question"],
+        stop_reason=report["stop_reason"],
+        timings_s=report["timings_s"],
+        geometry=report["geometry"],
+        model=report["model"],
+        warnings=tuple(report["warnings"]),
+        json=report,
+    )
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,24 @@ import logging
 import os
 import threading
 from collections.abc import Generator, Sequence
-from queue import SimpleQueue
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _abi
 from ._abi import Status, ViewArray, library
-from ._errors import check, error
-from ._exam import Exam
+from ._describe import OnProgress, OnToken, Request, describe, describe_batch
+from ._errors import PetarError, check, error
+from ._exam import Exam, Reading, Volumes
 from ._finding import Finding, ModelInfo, Views
-from ._native import Event, Handle, c_string, fill, interruptible, read_ids, read_object, read_text
+from ._native import Handle, c_string, fill, interruptible, read_ids, read_object, read_text
 from ._volumes import VolumeSource
 
-OnToken = Callable[[str, int], object]
-OnProgress = Callable[[str, float], object]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _logger = logging.getLogger("petar")
 
@@ -95,40 +96,66 @@ class Model:
         ct: VolumeSource,
         mask: VolumeSource,
         *,
+        label: int = 0,
         question: Optional[str] = None,
         max_tokens: Optional[int] = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
-        label: int = 0,
-        ct_outside: str = "released",
-        pet_unit: str = "suv",
-        suv_factor: Optional[float] = None,
         on_token: Optional[OnToken] = None,
         on_progress: Optional[OnProgress] = None,
         threads: Optional[int] = None,
+        **reading: Unpack[Reading],
     ) -> Finding:
         """Describes one lesion of one exam.
 
-        :param pet: PET; see ``pet_unit``. PET, CT and mask may have different grids.
+        :param pet: PET in SUV, or as ``pet_unit`` says. PET, CT and mask may have different grids.
         :param ct: CT in HU.
         :param mask: mask or label map.
+        :param label: the lesion in a label map; 0: everything that is not background.
         :param question: None: the model's own.
         :param max_tokens: longest answer; None: the model's own.
         :param temperature: 0: greedy; ``top_p`` and ``seed`` count only above.
-        :param label: the lesion in a label map; 0: everything that is not background.
-        :param ct_outside: CT outside its field of view: "released" (0 HU, as the released preprocessing) or "air".
-        :param pet_unit: "suv", or "bqml" with ``suv_factor`` (SUV = value * factor).
         :param on_token: called with each piece of the finding as it is written, and its token id. The text may be
             empty while a character is incomplete; the id is -1 for the end of an unfinished one.
         :param on_progress: called with a stage ("prepare", "encode", "prefill", "decode") and its fraction done.
         :param threads: None: as many as this process has processors.
+        :param reading: ``ct_outside``, ``pet_unit`` and ``suv_factor``: see ``Exam``.
         :raises PetarError: one of its subclasses says what was wrong.
         """
-        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
-        return self._describe(
-            exam, label, question, max_tokens, temperature, top_p, seed, on_token, on_progress, threads
-        )
+        exam = Exam(pet, ct, mask, label, **reading)
+        request = Request(question, max_tokens, temperature, top_p, seed, on_token, on_progress)
+        with self._session(threads) as session:
+            return describe(session, exam, request)
+
+    def describe_batch(
+        self,
+        exams: Sequence[Exam],
+        *,
+        width: Optional[int] = None,
+        question: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        on_progress: Optional[OnProgress] = None,
+        threads: Optional[int] = None,
+    ) -> Generator[tuple[int, Union[Finding, PetarError]], None, None]:
+        """Describes many lesions side by side, in much less time than one by one; each gets the text it gets alone.
+
+        Yields ``(index, finding)`` as soon as a lesion is finished, in the order in which they end, while the others go
+        on; or ``(index, error)``, a ``PetarError``, for one that cannot be described, which stops none of the others.
+        The work begins with the first ``next`` and ends when the generator is closed. After Ctrl-C it still yields
+        what has been finished, then raises ``KeyboardInterrupt``.
+
+        :param exams: lesions of one exam or of several. A path, image or array that several of them name is read once;
+            all are in memory together.
+        :param width: lesions written side by side, 1 to 16; None: 8. More are faster and take more memory.
+        :param on_progress: as for ``describe``, counting all lesions together.
+        """
+        request = Request(question, max_tokens, temperature, top_p, seed, None, on_progress)
+        with self._session(threads) as session:
+            yield from describe_batch(session, exams, request, width, Volumes())
 
     def describe_each_label(
         self,
@@ -136,90 +163,34 @@ class Model:
         ct: VolumeSource,
         mask: VolumeSource,
         *,
+        labels: Optional[Sequence[int]] = None,
+        width: Optional[int] = None,
         question: Optional[str] = None,
         max_tokens: Optional[int] = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
-        ct_outside: str = "released",
-        pet_unit: str = "suv",
-        suv_factor: Optional[float] = None,
-        on_token: Optional[OnToken] = None,
         on_progress: Optional[OnProgress] = None,
         threads: Optional[int] = None,
-    ) -> Generator[Finding, None, None]:
-        """Describes each lesion of a label map, in ascending order of ``Finding.label``, one at a time.
+        **reading: Unpack[Reading],
+    ) -> Generator[tuple[int, Union[Finding, PetarError]], None, None]:
+        """Describes the lesions of a label map side by side: ``(label, finding)`` or ``(label, error)`` as each ends.
 
-        Takes what ``describe`` takes; the volumes are read once.
+        Otherwise as ``describe_batch``.
+
+        :param labels: which lesions; None: all that are in the mask.
+        :raises EmptyMask: the mask has no lesion.
         """
-        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
-        labels = read_ids(functools.partial(library().petar_volume_labels, exam.mask))
-        if not labels.size:
-            raise error(Status.EMPTY_MASK, "mask: every voxel is background, so there is no lesion to describe")
-        for label in map(int, labels):
-            yield self._describe(
-                exam, label, question, max_tokens, temperature, top_p, seed, on_token, on_progress, threads
-            )
-
-    def _describe(
-        self,
-        exam: Exam,
-        label: int,
-        question: Optional[str],
-        max_tokens: Optional[int],
-        temperature: float,
-        top_p: float,
-        seed: int,
-        on_token: Optional[OnToken],
-        on_progress: Optional[OnProgress],
-        threads: Optional[int],
-    ) -> Finding:
-        events: SimpleQueue[Optional[Event]] = SimpleQueue()
-        params = _abi.DescribeParams()
-        library().petar_describe_params_init(c.byref(params), c.sizeof(params))
-        params.question = None if question is None else c_string(question, "question")
-        params.max_tokens = max_tokens or 0
-        params.temperature, params.top_p, params.seed = temperature, top_p, seed
-        if on_token is not None:
-            token = on_token
-
-            def queue_token(_user_data: Optional[int], text: int, length: int, identifier: int) -> None:
-                piece = c.string_at(text, length).decode("utf-8", "replace")
-                events.put(lambda: token(piece, identifier))
-
-            params.on_token = _abi.TokenFn(queue_token)
-        if on_progress is not None:
-            progress = on_progress
-
-            def queue_progress(_user_data: Optional[int], stage: bytes, fraction: float) -> None:
-                name = stage.decode()
-                events.put(lambda: progress(name, fraction))
-
-            params.on_progress = _abi.ProgressFn(queue_progress)
-        native = exam.native(label)
-
+        exam, volumes = Exam(pet, ct, mask, **reading), Volumes()
+        request = Request(question, max_tokens, temperature, top_p, seed, None, on_progress)
+        if labels is None:
+            labels = read_ids(functools.partial(library().petar_volume_labels, volumes.mask(exam))).tolist()
+            if not labels:
+                raise error(Status.EMPTY_MASK, "mask: every voxel is background, so there is no lesion to describe")
+        exams = [replace(exam, label=label) for label in labels]
         with self._session(threads) as session:
-
-            def work() -> Handle:
-                return Handle(
-                    library().petar_finding_free,
-                    lambda out: int(library().petar_describe(session, c.byref(native), c.byref(params), out)),
-                )
-
-            finding = interruptible(work, lambda: library().petar_session_cancel(session), events)
-        report = read_object(functools.partial(library().petar_finding_json, finding))
-        return Finding(
-            text=read_text(functools.partial(library().petar_finding_text, finding)),
-            label=label,
-            tokens=tuple(map(int, read_ids(functools.partial(library().petar_finding_tokens, finding)))),
-            question=report["question"],
-            stop_reason=report["stop_reason"],
-            timings_s=report["timings_s"],
-            geometry=report["geometry"],
-            model=report["model"],
-            warnings=tuple(report["warnings"]),
-            json=report,
-        )
+            for index, result in describe_batch(session, exams, request, width, volumes):
+                yield labels[index], result
 
     # ---- Step by step ----
 
@@ -230,15 +201,13 @@ class Model:
         mask: VolumeSource,
         *,
         label: int = 0,
-        ct_outside: str = "released",
-        pet_unit: str = "suv",
-        suv_factor: Optional[float] = None,
         threads: Optional[int] = None,
+        **reading: Unpack[Reading],
     ) -> Views:
         """The six arrays the network would see, and how they were made. Takes what ``describe`` takes."""
-        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
+        exam = Exam(pet, ct, mask, label, **reading)
         with self._session(threads) as session:
-            views = self._prepare(session, exam, label)
+            views = self._prepare(session, exam)
         shape = self.info.view_shape
 
         def array(which: ViewArray) -> NDArray[np.float32]:
@@ -261,17 +230,15 @@ class Model:
         mask: VolumeSource,
         *,
         label: int = 0,
-        ct_outside: str = "released",
-        pet_unit: str = "suv",
-        suv_factor: Optional[float] = None,
         threads: Optional[int] = None,
+        **reading: Unpack[Reading],
     ) -> NDArray[np.float32]:
         """The vision tokens, (vision tokens, hidden size). Takes what ``describe`` takes."""
-        exam = Exam(pet, ct, mask, ct_outside, pet_unit, suv_factor)
+        exam = Exam(pet, ct, mask, label, **reading)
         info = self.info
         tokens = np.empty((info.vision_tokens, info.hidden_size), np.float32)
         with self._session(threads) as session:
-            views = self._prepare(session, exam, label)
+            views = self._prepare(session, exam)
             return interruptible(
                 lambda: fill(tokens, functools.partial(library().petar_encode, session, views)),
                 lambda: library().petar_session_cancel(session),
@@ -312,8 +279,9 @@ class Model:
                 lambda: library().petar_session_cancel(session),
             )
 
-    def _prepare(self, session: Handle, exam: Exam, label: int) -> Handle:
-        native = exam.native(label)
+    def _prepare(self, session: Handle, exam: Exam) -> Handle:
+        volumes = Volumes()
+        native = volumes.native(exam)
         return interruptible(
             lambda: Handle(
                 library().petar_views_free,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes as c
+import functools
 import json
 import threading
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Callable, Optional, TypeVar
@@ -31,6 +35,16 @@ class Handle:
         check(make(c.byref(pointer)))
         self._as_parameter_ = pointer
         weakref.finalize(self, free, pointer).atexit = False
+
+    @classmethod
+    def owning(cls, free: Callable[[c.c_void_p], None], address: int) -> Handle:
+        """An object that a callback has handed over."""
+
+        def make(out: Any) -> int:
+            c.cast(out, c.POINTER(c.c_void_p))[0] = address
+            return 0
+
+        return cls(free, make)
 
     @property
     def address(self) -> Optional[int]:
@@ -71,14 +85,15 @@ def fill(array: NDArray[np.float32], call: Callable[[Any, Any], int]) -> NDArray
     return array
 
 
-def interruptible(
-    work: Callable[[], Result], cancel: Callable[[], None], events: Optional[SimpleQueue[Optional[Event]]] = None
-) -> Result:
-    """Runs ``work`` on a thread of its own and, meanwhile, the events it queues on the calling one.
+@contextlib.contextmanager
+def background(
+    work: Callable[[], Result], cancel: Callable[[], None], events: SimpleQueue[Optional[Event]]
+) -> Iterator[Future[Result]]:
+    """Runs ``work`` on a thread of its own while the block handles the events it queues, up to None.
 
-    So Ctrl-C and whatever an event raises reach the caller, after ``cancel`` has ended the native call.
+    So Ctrl-C and whatever an event raises reach the caller. Leaving the block early ends the work by ``cancel``, and
+    so does the end of the process.
     """
-    queue: SimpleQueue[Optional[Event]] = SimpleQueue() if events is None else events
     outcome: Future[Result] = Future()
 
     def run() -> None:
@@ -87,17 +102,28 @@ def interruptible(
         except BaseException as failure:
             outcome.set_exception(failure)
         finally:
-            queue.put(None)
+            events.put(None)
 
-    worker = threading.Thread(target=run, name="petar")
+    worker = threading.Thread(target=run, name="petar", daemon=True)
+    stop = functools.partial(_stop, worker, cancel)
+    atexit.register(stop)
     try:
         worker.start()
+        yield outcome
+        worker.join()
+    finally:
+        stop()
+        atexit.unregister(stop)
+
+
+def interruptible(
+    work: Callable[[], Result], cancel: Callable[[], None], events: Optional[SimpleQueue[Optional[Event]]] = None
+) -> Result:
+    """The result of ``work``, run as ``background`` does, with the events it queues run on the calling thread."""
+    queue: SimpleQueue[Optional[Event]] = SimpleQueue() if events is None else events
+    with background(work, cancel, queue) as outcome:
         while (event := queue.get()) is not None:
             event()
-    except BaseException:
-        _stop(worker, cancel)
-        raise
-    worker.join()
     return outcome.result()
 
 

@@ -219,7 +219,12 @@ private func readExams(_ pointer: UnsafePointer<petar_exam>?, _ count: Int) thro
     guard exam.loadUnaligned(as: Int.self) == stride else {
       throw invalid("exams[\(index)].struct_size differs from that of exams[0]; fill each exam with petar_exam_init")
     }
-    return try readExam(exam.assumingMemoryBound(to: petar_exam.self))
+    do {
+      return try readExam(exam.assumingMemoryBound(to: petar_exam.self))
+    } catch {
+      let error = asPetarError(error)
+      throw PetarError(error.status, "exams[\(index)]: \(error.message)")
+    }
   }
 }
 

@@ -45,16 +45,41 @@ extension Compute {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: attention over \(cache.count) positions")
     }
     let scores = try scratch.bytes(bytes).assumingMemoryBound(to: Float.self)
-    let width = cache.headWidth
-    pool.run(heads * blocks) { task, lane in
+    let attending = Attending(
+      compute: self, cache: cache, mask: mask, scale: scale, heads: heads, rows: rows, block: block, blocks: blocks,
+      whole: BlockOfRows(
+        queries: queries, stride: stride, rows: 0..<rows, out: out, outStride: outStride, scores: scores,
+        scoreStride: scoreStride))
+    withUnsafePointer(to: attending) { attending in
+      pool.run(heads * blocks, attending) { attending, task, lane in
+        attending.assumingMemoryBound(to: Attending.self).pointee.compute(task, lane: lane)
+      }
+    }
+  }
+
+  /// The blocks of rows of all heads.
+  private struct Attending {
+    let compute: Compute
+    let cache: KeyValues
+    let mask: AttentionMask
+    let scale: Float
+    let heads: Int
+    let rows: Int
+    let block: Int
+    let blocks: Int
+    /// All rows of the first head, and the scores of the first lane.
+    let whole: BlockOfRows
+
+    func compute(_ task: Int, lane: Int) {
       let head = task / blocks
       // Late rows see most under a causal mask: they come first.
       let first = (blocks - 1 - task % blocks) * block
-      attend(
+      compute.attend(
         BlockOfRows(
-          queries: queries + first * stride + head * width, stride: stride, rows: first..<min(first + block, rows),
-          out: out + first * outStride + head * width, outStride: outStride,
-          scores: scores + lane * block * scoreStride, scoreStride: scoreStride),
+          queries: whole.queries + first * whole.stride + head * cache.headWidth, stride: whole.stride,
+          rows: first..<min(first + block, rows),
+          out: whole.out + first * whole.outStride + head * cache.headWidth, outStride: whole.outStride,
+          scores: whole.scores + lane * block * whole.scoreStride, scoreStride: whole.scoreStride),
         keyHead: head / (heads / cache.heads), cache, mask, scale)
     }
   }

@@ -32,16 +32,16 @@ package struct Compute: Sendable {
     _ x: UnsafePointer<Float>, rows: Int, width: Int, weight: UnsafePointer<Float>, epsilon: Float,
     into y: UnsafeMutablePointer<Float>
   ) {
-    let kernel = kernels.rms_norm
-    overRows(rows, width) { row in kernel?(x + row * width, width, weight, epsilon, y + row * width) }
+    var norm = RMSNorm(kernels: kernels, x: x, width: width, weight: weight, epsilon: epsilon, y: y)
+    overRows(rows, width, &norm) { norm, row in norm.assumingMemoryBound(to: RMSNorm.self).pointee.compute(row) }
   }
 
   /// `y = silu(gate) * up`: rows of `gate | up` (2 x `width`) to rows of `width`, which must not overlap them.
   package func siluGate(
     _ gateUp: UnsafePointer<Float>, rows: Int, width: Int, into y: UnsafeMutablePointer<Float>
   ) {
-    let kernel = kernels.silu_gate
-    overRows(rows, width) { row in kernel?(gateUp + row * 2 * width, width, y + row * width) }
+    var gate = SiLUGate(kernels: kernels, gateUp: gateUp, width: width, y: y)
+    overRows(rows, width, &gate) { gate, row in gate.assumingMemoryBound(to: SiLUGate.self).pointee.compute(row) }
   }
 
   /// `x/2 (1 + erf(x / sqrt 2))` in place, for `rows` rows of `width`.
@@ -65,21 +65,83 @@ package struct Compute: Sendable {
     _ x: UnsafeMutablePointer<Float>, stride: Int, rows: Int, heads: Int, headWidth: Int,
     cosines: UnsafePointer<Float>, sines: UnsafePointer<Float>
   ) {
-    let kernel = kernels.rope
-    let half = headWidth / 2
-    overRows(rows, heads * headWidth) { row in
-      for head in 0..<heads {
-        kernel?(x + row * stride + head * headWidth, half, cosines + row * half, sines + row * half)
-      }
+    var rope = RoPE(
+      kernels: kernels, x: x, stride: stride, heads: heads, headWidth: headWidth, cosines: cosines, sines: sines)
+    overRows(rows, heads * headWidth, &rope) { rope, row in
+      rope.assumingMemoryBound(to: RoPE.self).pointee.compute(row)
     }
   }
 
   /// Calls `body` for every row, in parts that are worth a thread.
   private func overRows(_ rows: Int, _ width: Int, _ body: (Int) -> Void) {
     guard rows > 0, width > 0 else { return }
-    let part = max((1 << 14) / width, 1)
+    let part = Self.rowsOfPart(width)
     pool.run((rows + part - 1) / part) { index in
       for row in (index * part)..<min((index + 1) * part, rows) { body(row) }
+    }
+  }
+
+  private static func rowsOfPart(_ width: Int) -> Int { max((1 << 14) / width, 1) }
+
+  // ---- Without closures: decoding allocates no memory -------------------------------------------------------------
+
+  /// As above; what the rows need is behind `context`.
+  private func overRows(
+    _ rows: Int, _ width: Int, _ context: UnsafeRawPointer,
+    _ body: @escaping @convention(c) (_ context: UnsafeRawPointer, _ row: Int) -> Void
+  ) {
+    guard rows > 0, width > 0 else { return }
+    var parts = RowParts(rows: rows, part: Self.rowsOfPart(width), context: context, body: body)
+    pool.run((rows + parts.part - 1) / parts.part, &parts) { parts, index, _ in
+      parts.assumingMemoryBound(to: RowParts.self).pointee.compute(index)
+    }
+  }
+
+  private struct RowParts {
+    let rows: Int
+    let part: Int
+    let context: UnsafeRawPointer
+    let body: @convention(c) (UnsafeRawPointer, Int) -> Void
+
+    func compute(_ index: Int) {
+      for row in (index * part)..<min((index + 1) * part, rows) { body(context, row) }
+    }
+  }
+
+  private struct RMSNorm {
+    let kernels: pk_kernels
+    let x: UnsafePointer<Float>
+    let width: Int
+    let weight: UnsafePointer<Float>
+    let epsilon: Float
+    let y: UnsafeMutablePointer<Float>
+
+    func compute(_ row: Int) { kernels.rms_norm(x + row * width, width, weight, epsilon, y + row * width) }
+  }
+
+  private struct SiLUGate {
+    let kernels: pk_kernels
+    let gateUp: UnsafePointer<Float>
+    let width: Int
+    let y: UnsafeMutablePointer<Float>
+
+    func compute(_ row: Int) { kernels.silu_gate(gateUp + row * 2 * width, width, y + row * width) }
+  }
+
+  private struct RoPE {
+    let kernels: pk_kernels
+    let x: UnsafeMutablePointer<Float>
+    let stride: Int
+    let heads: Int
+    let headWidth: Int
+    let cosines: UnsafePointer<Float>
+    let sines: UnsafePointer<Float>
+
+    func compute(_ row: Int) {
+      let half = headWidth / 2
+      for head in 0..<heads {
+        kernels.rope(x + row * stride + head * headWidth, half, cosines + row * half, sines + row * half)
+      }
     }
   }
 }

@@ -72,11 +72,11 @@ package final class KeyValues {
     }
     let first = count
     let append = precision == .f32 ? pk_append_f32 : pk_append_i8
-    let appendHead = { (head: Int) in
-      let scales = self.scales(head: head)
+    func appendHead(_ head: Int) {
+      let scales = scales(head: head)
       append(
-        newKeys + head * self.headWidth, keyStride, newValues + head * self.headWidth, valueStride, rows,
-        self.headWidth, first, self.keys(head: head), self.values(head: head), self.roundedCapacity * 16,
+        newKeys + head * headWidth, keyStride, newValues + head * headWidth, valueStride, rows, headWidth, first,
+        keys(head: head), values(head: head), roundedCapacity * 16,
         scales?.keys, scales?.values)
     }
     if rows > 16 {

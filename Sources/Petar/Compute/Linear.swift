@@ -53,10 +53,21 @@ extension Compute {
     }
 
     let tiling = Tiling(rows: rows, layout, threads: pool.threads)
-    withUnsafePointer(to: linear) { linear in
-      pool.run(tiling.count) { index in
-        let part = tiling[index]
-        kernel(linear, part.rows.lowerBound, part.rows.upperBound, part.panels.lowerBound, part.panels.upperBound)
+    var tiles = Tiles(linear: linear, kernel: kernel, tiling: tiling)
+    pool.run(tiling.count, &tiles) { tiles, index, _ in
+      tiles.assumingMemoryBound(to: Tiles.self).pointee.compute(index)
+    }
+  }
+
+  private struct Tiles {
+    var linear: pk_linear
+    let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
+    let tiling: Tiling
+
+    func compute(_ index: Int) {
+      let part = tiling[index]
+      withUnsafePointer(to: linear) {
+        kernel($0, part.rows.lowerBound, part.rows.upperBound, part.panels.lowerBound, part.panels.upperBound)
       }
     }
   }
@@ -77,27 +88,46 @@ extension Compute {
     let scales = rotated + lanes * width
     let offsets = UnsafeMutableRawPointer(scales + rows * groups).assumingMemoryBound(to: Int32.self)
     let values = UnsafeMutableRawPointer(offsets + rows * groups).assumingMemoryBound(to: Int8.self)
-    let (kernel, hadamard) = (kernels.quantize, kernels.hadamard)
-    let part = max((1 << 14) / width, 1)
-    pool.run((rows + part - 1) / part) { index, lane in
-      for row in (index * part)..<min((index + 1) * part, rows) {
-        var source = x + row * layout.columns
-        if layout.rotation > 1 {
-          let target = rotated + lane * width
-          target.update(from: source, count: layout.columns)
-          hadamard?(target, layout.columns, layout.rotation)
-          source = UnsafePointer(target)
-        }
-        kernel?(
-          source, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
-          offsets + row * groups)
-      }
+    var quantizing = Quantizing(
+      rows: rows, part: max((1 << 14) / width, 1), layout: layout, kernels: kernels, x: x, rotated: rotated,
+      values: values, scales: scales, offsets: offsets)
+    pool.run((rows + quantizing.part - 1) / quantizing.part, &quantizing) { quantizing, index, lane in
+      quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(index, lane: lane)
     }
     linear.q = UnsafePointer(values)
     linear.q_scales = UnsafePointer(scales)
     linear.q_offsets = UnsafePointer(offsets)
     linear.group = layout.groupSize
     linear.groups = groups
+  }
+
+  private struct Quantizing {
+    let rows: Int
+    /// Rows of a part.
+    let part: Int
+    let layout: MatrixLayout
+    let kernels: pk_kernels
+    let x: UnsafePointer<Float>
+    let rotated: UnsafeMutablePointer<Float>
+    let values: UnsafeMutablePointer<Int8>
+    let scales: UnsafeMutablePointer<Float>
+    let offsets: UnsafeMutablePointer<Int32>
+
+    func compute(_ index: Int, lane: Int) {
+      let (width, groups) = (layout.paddedColumns, layout.groups)
+      for row in (index * part)..<min((index + 1) * part, rows) {
+        var source = x + row * layout.columns
+        if layout.rotation > 1 {
+          let target = rotated + lane * width
+          target.update(from: source, count: layout.columns)
+          kernels.hadamard(target, layout.columns, layout.rotation)
+          source = UnsafePointer(target)
+        }
+        kernels.quantize(
+          source, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
+          offsets + row * groups)
+      }
+    }
   }
 }
 

@@ -42,6 +42,8 @@ package final class ThreadPool: Sendable {
   /// As `run(_:_:)`, and tells each part its lane, in `0..<threads`: parts that run at the same time have different
   /// ones, so a lane can have memory of its own.
   package func run(_ count: Int, _ body: (_ index: Int, _ lane: Int) -> Void) {
+    // A part alone needs no other thread, and so no closure that could be handed to one.
+    if count == 1 { return withDefaultFloatingPoint { body(0, 0) } }
     withoutActuallyEscaping(body) { body in
       withUnsafePointer(to: body) { body in
         run(count, body) { body, index, lane in
@@ -51,7 +53,7 @@ package final class ThreadPool: Sendable {
     }
   }
 
-  /// As `run(_:_:)` without allocating memory, which a closure does: what the parts need is behind `context`.
+  /// As `run(_:_:)` without allocating memory, which a closure for several parts does: what they need is behind `context`.
   func run(_ count: Int, _ context: UnsafeRawPointer, _ body: @escaping Job.Body) {
     guard count > 0 else { return }
     let lanes = min(threads, count)

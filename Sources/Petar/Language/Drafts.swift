@@ -29,7 +29,9 @@ package struct Drafts {
   /// - Parameter typical: token ids of typical findings.
   package init(typical: [[Int32]] = []) {
     self.typical = typical.reduce(into: [Self.separator]) { $0 += $1 + [Self.separator] }
+    // All memory is taken here: decoding takes none.
     written.reserveCapacity(Self.writtenLimit)
+    confidence.reserveCapacity(confidence.count)
   }
 
   package mutating func learn(written text: [Int32]) {

@@ -49,7 +49,7 @@ package final class Tokenizer: Sendable {
   ///   (the padded rows of an embedding) are left away.
   package func decode(_ ids: [Int32], keepSpecial: Bool) throws -> String {
     var detokenizer = detokenizer(keepSpecial: keepSpecial)
-    var text: [UInt8] = []
+    var text = ""
     for id in ids {
       guard id >= 0, id < count else {
         throw PetarError(
@@ -59,7 +59,7 @@ package final class Tokenizer: Sendable {
       text += detokenizer.take()
     }
     detokenizer.finish()
-    return String(decoding: text + detokenizer.take(), as: UTF8.self)
+    return text + detokenizer.take()
   }
 
   fileprivate func detokenizer(keepSpecial: Bool) -> any Detokenizer {
@@ -89,12 +89,12 @@ package struct StreamDecoder {
   package mutating func push(_ id: Int32) -> String {
     guard id >= 0, id < count else { return "" }
     detokenizer.push(id)
-    return String(decoding: detokenizer.take(), as: UTF8.self)
+    return detokenizer.take()
   }
 
   /// What was still held back: bytes that never became a character, as U+FFFD.
   package mutating func finish() -> String {
     detokenizer.finish()
-    return String(decoding: detokenizer.take(), as: UTF8.self)
+    return detokenizer.take()
   }
 }

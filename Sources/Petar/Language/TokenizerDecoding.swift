@@ -1,11 +1,11 @@
-/// Ids to UTF-8, one id after the other, under one set of rules.
+/// Ids to UTF-8, one id after the other, under one set of rules. Memory is used again, so that a token allocates none.
 protocol Detokenizer: Sendable {
   /// An id inside the vocabulary; those without a piece are left away.
   mutating func push(_ id: Int32)
   /// The end of the text: what is held back is written.
   mutating func finish()
   /// The text written since the last call, whole characters only.
-  mutating func take() -> [UInt8]
+  mutating func take() -> String
 }
 
 /// transformers' slow `decode`: text between added tokens is decoded for itself by SentencePiece, loses a prefix
@@ -38,15 +38,15 @@ struct SlowDetokenizer: Detokenizer {
     chunk = emptyChunk
   }
 
-  mutating func take() -> [UInt8] {
-    defer { out = [] }
-    return out
+  mutating func take() -> String {
+    defer { out.removeAll(keepingCapacity: true) }
+    return String(decoding: out, as: UTF8.self)
   }
 
   mutating func push(_ id: Int32) {
     if let token = added.token(id) {
       if token.special && !keepSpecial { return }
-      let text = Array(token.text.utf8)
+      let text = token.text.utf8
       // transformers looks at special tokens inside a stretch, at all others between two.
       if token.special && !(token.additional && id >= definition.pieces.count) {
         push(special: text)
@@ -57,14 +57,14 @@ struct SlowDetokenizer: Detokenizer {
         hasPrevious = true
       }
     } else if definition.pieces.indices.contains(Int(id)), !definition.pieces[Int(id)].text.isEmpty {
-      push(piece: Array(definition.pieces[Int(id)].text.utf8), id: id)
+      push(piece: definition.pieces[Int(id)].text.utf8, id: id)
     }
   }
 
-  private mutating func push(piece text: [UInt8], id: Int32) {
+  private mutating func push(piece text: String.UTF8View, id: Int32) {
     let startsWithSpace = text.starts(with: TokenizerPieces.space)
     if position == 0, definition.addPrefixSpace, startsWithSpace {
-      chunk.push(Array(text.dropFirst(TokenizerPieces.space.count)), id: nil)
+      chunk.push(text.dropFirst(TokenizerPieces.space.count), id: nil)
     } else {
       if position == 1, definition.addPrefixSpace, afterSpecial, !startsWithSpace { stretch.append(UInt8(ascii: " ")) }
       chunk.push(text, id: id)
@@ -72,13 +72,14 @@ struct SlowDetokenizer: Detokenizer {
     position += 1
     afterSpecial = false
     // A special token puts a space in front of the text before it: that text must wait when they are kept.
-    if !keepSpecial { release(chunk.take()) }
+    if !keepSpecial { release() }
   }
 
-  private mutating func push(special text: [UInt8]) {
+  private mutating func push(special text: String.UTF8View) {
     if !afterSpecial, position > 0, definition.rules == .slowLegacy { stretch.append(UInt8(ascii: " ")) }
     chunk.finish()
-    stretch += chunk.take() + text
+    chunk.take(into: &stretch)
+    stretch += text
     chunk = emptyChunk
     position += 1
     afterSpecial = true
@@ -87,15 +88,18 @@ struct SlowDetokenizer: Detokenizer {
   private mutating func endStretch() {
     guard position > 0 else { return }
     chunk.finish()
-    release(stretch + chunk.take())
+    release()
     hasPrevious = hasPrevious || stretchHasText
-    (position, stretch, stretchHasText, afterSpecial, chunk) = (0, [], false, false, emptyChunk)
+    (position, stretchHasText, afterSpecial, chunk) = (0, false, false, emptyChunk)
   }
 
-  private mutating func release(_ text: [UInt8]) {
-    guard !text.isEmpty else { return }
+  /// Writes what there is of the stretch.
+  private mutating func release() {
+    chunk.take(into: &stretch)
+    guard !stretch.isEmpty else { return }
     if !stretchHasText, hasPrevious { out.append(UInt8(ascii: " ")) }
-    out += text
+    out += stretch
+    stretch.removeAll(keepingCapacity: true)
     stretchHasText = true
   }
 
@@ -136,16 +140,18 @@ struct FastDetokenizer: Detokenizer {
       let text = token?.text ?? (definition.pieces.indices.contains(Int(id)) ? definition.pieces[Int(id)].text : nil)
     else { return }
     bytes.finish(into: &out)
-    out += TokenizerPieces.unescape(Array(text.utf8))
+    TokenizerPieces.unescape(text.utf8, into: &out)
   }
 
   mutating func finish() { bytes.finish(into: &out) }
 
-  mutating func take() -> [UInt8] {
-    defer { out = [] }
-    guard mayStrip, let first = out.first else { return out }
-    mayStrip = false
-    return Array(first == UInt8(ascii: " ") ? out.dropFirst() : out[...])
+  mutating func take() -> String {
+    defer { out.removeAll(keepingCapacity: true) }
+    if mayStrip, let first = out.first {
+      mayStrip = false
+      if first == UInt8(ascii: " ") { out.removeFirst() }
+    }
+    return String(decoding: out, as: UTF8.self)
   }
 }
 
@@ -168,14 +174,15 @@ struct SentencePieceText: Sendable {
     mayStrip = dummyPrefix || removeExtraWhitespaces
   }
 
-  mutating func take() -> [UInt8] {
-    defer { out = [] }
+  /// Appends the text written since the last call.
+  mutating func take(into text: inout [UInt8]) {
     hasText = hasText || !out.isEmpty
-    return out
+    text += out
+    out.removeAll(keepingCapacity: true)
   }
 
   /// - Parameter id: of the piece; nil to look its text up, which may be the text of none.
-  mutating func push(_ text: [UInt8], id: Int32?) {
+  mutating func push(_ text: some Collection<UInt8>, id: Int32?) {
     let id = id ?? pieces.id(of: text)
     if let id, let value = pieces.byteValues[id] { return bytes.push(value, into: &out) }
     bytes.finish(into: &out)
@@ -189,12 +196,12 @@ struct SentencePieceText: Sendable {
     case .control: break
     case .unknown: out += unknownSurface
     default:
-      var text = text
+      var text = text[...]
       if mayStrip, text.starts(with: TokenizerPieces.space) {
-        text.removeFirst(TokenizerPieces.space.count)
+        text = text.dropFirst(TokenizerPieces.space.count)
         stripped = !removeExtraWhitespaces
       }
-      out += TokenizerPieces.unescape(text)
+      TokenizerPieces.unescape(text, into: &out)
     }
   }
 

@@ -50,8 +50,9 @@ struct TokenizerSlowEncoder: TokenizerEncoder {
   }
 
   func encode(_ text: [UInt8]) -> [Int32] {
-    let text = TokenizerPieces.unescape(text)
-    let stretches = added.splitSlowly(addPrefixSpace ? TokenizerPieces.space + text : text)
+    var unescaped = addPrefixSpace ? TokenizerPieces.space : []
+    TokenizerPieces.unescape(text, into: &unescaped)
+    let stretches = added.splitSlowly(unescaped)
     var ids: [Int32] = []
     for (position, stretch) in stretches.enumerated() {
       if position == 1, ids == [spaceID], stretch.token.flatMap(added.token)?.special == true { ids = [] }

@@ -186,16 +186,12 @@ struct TokenizerPieces: Sendable {
   }
 
   /// U+2581 becomes a space.
-  static func unescape(_ text: [UInt8]) -> [UInt8] {
-    guard text.contains(space[0]) else { return text }
-    var out: [UInt8] = []
-    out.reserveCapacity(text.count)
+  static func unescape(_ text: some Collection<UInt8>, into out: inout [UInt8]) {
     var rest = text[...]
     while let first = rest.first {
       let isSpace = rest.starts(with: space)
       out.append(isSpace ? UInt8(ascii: " ") : first)
       rest = rest.dropFirst(isSpace ? space.count : 1)
     }
-    return out
   }
 }

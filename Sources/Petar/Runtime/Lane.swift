@@ -42,6 +42,8 @@ final class Lane {
     context = question
     context.reserveCapacity(question.count + maxTokens)
     tokens.reserveCapacity(maxTokens)
+    // Longer than most texts of so many tokens.
+    text.reserveCapacity(8 * maxTokens)
     drafted.reserveCapacity(Drafts.limit)
   }
 
