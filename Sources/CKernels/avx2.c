@@ -113,6 +113,54 @@ PK_INLINE v16f widen(const uint16_t *halves) {
     return floats;
 }
 
+/* As in q4.inc. */
+#define PK_Q4
+#define PK_Q4_ROWS 4
+#define PK_BLOCK_DOT
+
+PK_INLINE __m256i look_up_half(const uint8_t *table, __m256i indices) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table)), indices);
+}
+
+PK_INLINE v64u look_up(const uint8_t *table, v64u indices) {
+    v64u values;
+    values.lo = (v32u)look_up_half(table, (__m256i)indices.lo);
+    values.hi = (v32u)look_up_half(table, (__m256i)indices.hi);
+    return values;
+}
+
+PK_INLINE v16i multipliers(v16i words) {
+    const __m256i magnitudes = _mm256_setr_epi32(5, 6, 7, 8, 9, 10, 11, 12);
+    const v16i sign = words << 28 | 1;
+    v16i result; /* by the lowest three bits, and the fourth for the sign */
+    result.lo = (v8i)_mm256_permutevar8x32_epi32(magnitudes, (__m256i)words.lo);
+    result.hi = (v8i)_mm256_permutevar8x32_epi32(magnitudes, (__m256i)words.hi);
+    result.lo = (v8i)_mm256_sign_epi32((__m256i)result.lo, (__m256i)sign.lo);
+    result.hi = (v8i)_mm256_sign_epi32((__m256i)result.hi, (__m256i)sign.hi);
+    return result;
+}
+
+/* Levels + 9: not negative and so small that four products of 19 * 127 fit 16 bits. */
+PK_INLINE v8i block_dot_half(__m256i codes, __m256i x0, __m256i x1, int32_t start) {
+    static const uint8_t levels[16] = {0, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19};
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const __m256i first = look_up_half(levels, _mm256_and_si256(codes, nibble));
+    const __m256i second = look_up_half(levels, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble));
+    const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(first, x0), _mm256_maddubs_epi16(second, x1));
+    return (v8i)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)) + start;
+}
+
+PK_INLINE v16i block_dot(v64u codes, const int8_t *q, int32_t offset) {
+    int32_t x[2];
+    memcpy(x, q, sizeof x);
+    const __m256i x0 = _mm256_set1_epi32(x[0]), x1 = _mm256_set1_epi32(x[1]);
+    const int32_t start = offset / 128 * 9;
+    v16i products;
+    products.lo = block_dot_half((__m256i)codes.lo, x0, x1, start);
+    products.hi = block_dot_half((__m256i)codes.hi, x0, x1, start);
+    return products;
+}
+
 #include "kernels.inc"
 
 #pragma clang attribute pop

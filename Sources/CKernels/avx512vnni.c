@@ -42,6 +42,20 @@ PK_INLINE v16f fraction(v16f y) {
 
 PK_INLINE v16f scale_down(v16f e, v16f y) { return (v16f)_mm512_scalef_ps((__m512)e, (__m512)y); }
 
+/* As in q4.inc. */
+#define PK_Q4
+#define PK_Q4_ROWS 8
+
+PK_INLINE v64u look_up(const uint8_t *table, v64u indices) {
+    const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
+    return (v64u)_mm512_shuffle_epi8(all, (__m512i)indices);
+}
+
+PK_INLINE v16i multipliers(v16i words) {
+    const v16i all = {5, 6, 7, 8, 9, 10, 11, 12, -5, -6, -7, -8, -9, -10, -11, -12};
+    return (v16i)_mm512_permutexvar_epi32((__m512i)words, (__m512i)all); /* by the lowest four bits */
+}
+
 #include "kernels.inc"
 
 #pragma clang attribute pop

@@ -20,22 +20,25 @@ typedef enum pk_epilogue {
  *
  * f32, f16, i8 weights (i8 without scales: keys and values of a KV cache): fused multiply-adds over k ascending, from zero again at every multiple of PK_BLOCK; the sums of
  * the blocks are added ascending. q8 weights: exact int32 sums within a group of columns, then
- * total = fma(sum, weight scale * activation scale, total), groups ascending. */
+ * total = fma(sum, weight scale * activation scale, total), groups ascending. q4 weights: the same, a weight being its
+ * multiplier times its level. */
 typedef struct pk_linear {
     const void *weights; /* panels of 16 outputs, see MatrixLayout */
     size_t panel_bytes;  /* from one panel to the next */
     size_t outputs;
     size_t column_begin; /* f32, f16, i8: k runs over [column_begin, column_end) */
-    size_t column_end;   /* q8: columns, rounded up to a multiple of 4; column_begin is 0 */
+    size_t column_end;   /* q8, q4: columns, rounded up to a multiple of 4 or 8; column_begin is 0 */
 
     const float *x; /* f32, f16, i8 */
     size_t x_stride;
 
-    const int8_t *q; /* q8: activations as pk_kernels.quantize leaves them, rows of column_end bytes */
+    const int8_t *q; /* q8, q4: activations as pk_kernels.quantize leaves them, rows of column_end bytes */
     const float *q_scales;
     const int32_t *q_offsets;
-    size_t group;
+    const int32_t *q_block_offsets; /* q4, up to PK_Q4_FEW_ROWS rows: from block_offsets */
+    size_t group;                   /* q4: a multiple of 64, at most 256 */
     size_t groups;
+    void *workspace; /* q4, more than 4 rows: 64 bytes for each row and panel of a call, of the calling thread */
 
     const float *bias; /* outputs floats or NULL */
     float *out;
@@ -44,6 +47,9 @@ typedef struct pk_linear {
 } pk_linear;
 
 #define PK_BLOCK 256
+
+/* Few enough rows for some q4 kernels to read codes as they are, instead of making them int8 first. */
+#define PK_Q4_FEW_ROWS 8
 
 /* Attention in int8: the widest head, and how many queries are worked on together. */
 #define PK_HEAD_WIDTH 128
@@ -59,11 +65,19 @@ typedef struct pk_kernels {
     pk_linear_fn *linear_f16;
     pk_linear_fn *linear_i8;
     pk_linear_fn *linear_q8;
+    pk_linear_fn *linear_q4;
 
     /* A row to symmetric int8 by group: scale = max|x| / 127, q = x / scale rounded to nearest even. `q` is filled up
      * with zeros to a multiple of 4 columns. offsets[g] = -128 * sum of q: what offset weight bytes need. A group
      * without a magnitude of 2^-100 is zero with scale 0; one with NaN or infinity gets scale NaN. */
     void (*quantize)(const float *x, size_t columns, size_t group, int8_t *q, float *scales, int32_t *offsets);
+
+    /* offsets[b] = -128 * sum of 8 values of q: what q4 kernels for few rows need. */
+    void (*block_offsets)(const int8_t *q, size_t blocks, int32_t *offsets);
+
+    /* Packs a group of columns of a panel as q4: [columns][16] floats, columns a multiple of 8 and at most 256, to codes
+     * and multipliers and to 16 scales, see MatrixLayout. All values are finite. */
+    void (*pack_q4)(const float *panel, size_t columns, uint8_t *packed, uint16_t *scales);
 
     /* row[i] = exp(scale * row[i] - m) for i in [begin, end), m the largest scale * row[i]; 0 elsewhere in
      * [block_begin, block_end), both multiples of 16. Returns the sum, which does not depend on the block. */

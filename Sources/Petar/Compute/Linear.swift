@@ -21,7 +21,7 @@ package enum Epilogue: Sendable {
 extension Compute {
   /// `out = epilogue(x wᵀ + bias)` for `rows` rows of `w.columns` floats, to rows of `w.rows` floats.
   ///
-  /// With a q8 matrix each row of `x` is quantized to int8 in the matrix's groups of columns; products are summed
+  /// With a q8 or q4 matrix each row of `x` is quantized to int8 in the matrix's groups of columns; products are summed
   /// exactly in a group and in f32 over the groups. See `pk_linear` for the order of the sums.
   /// - Parameter bias: `w.rows` floats or nil.
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY` if `scratch` cannot grow.
@@ -41,21 +41,21 @@ extension Compute {
     linear.out_stride = layout.rows
     linear.epilogue = epilogue.kernel
 
+    let tiling = Tiling(rows: rows, layout, threads: pool.threads)
     let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
     switch layout.encoding {
     case .f32, .f16:
       linear.x = x
       linear.x_stride = layout.columns
       kernel = layout.encoding == .f32 ? kernels.linear_f32 : kernels.linear_f16
-    case .q8:
-      try quantize(x, rows: rows, layout, in: scratch, for: &linear)
-      kernel = kernels.linear_q8
+    case .q8, .q4:
+      try quantize(x, rows: rows, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
+      kernel = layout.encoding == .q8 ? kernels.linear_q8 : kernels.linear_q4
     }
 
-    let tiling = Tiling(rows: rows, layout, threads: pool.threads)
     var tiles = Tiles(linear: linear, kernel: kernel, tiling: tiling)
-    pool.run(tiling.count, &tiles) { tiles, index, _ in
-      tiles.assumingMemoryBound(to: Tiles.self).pointee.compute(index)
+    pool.run(tiling.count, &tiles) { tiles, index, lane in
+      tiles.assumingMemoryBound(to: Tiles.self).pointee.compute(index, lane: lane)
     }
   }
 
@@ -64,39 +64,48 @@ extension Compute {
     let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
     let tiling: Tiling
 
-    func compute(_ index: Int) {
+    func compute(_ index: Int, lane: Int) {
       let part = tiling[index]
-      withUnsafePointer(to: linear) {
-        kernel($0, part.rows.lowerBound, part.rows.upperBound, part.panels.lowerBound, part.panels.upperBound)
-      }
+      var own = linear
+      own.workspace = linear.workspace.map { $0 + lane * tiling.workspaceBytes }
+      kernel(&own, part.rows.lowerBound, part.rows.upperBound, part.panels.lowerBound, part.panels.upperBound)
     }
   }
 
   /// Quantizes the rows of `x`, rotated as the weights are, into `scratch` and points `linear` at the result.
+  /// - Parameter workspace: bytes for each lane that the kernel is to have besides, a multiple of 64.
   private func quantize(
-    _ x: UnsafePointer<Float>, rows: Int, _ layout: MatrixLayout, in scratch: Scratch, for linear: inout pk_linear
+    _ x: UnsafePointer<Float>, rows: Int, _ layout: MatrixLayout, workspace: Int, in scratch: Scratch,
+    for linear: inout pk_linear
   ) throws {
     let (width, groups) = (layout.paddedColumns, layout.groups)
     // A row for each lane to rotate, so that x stays as it is.
     let lanes = layout.rotation > 1 ? pool.threads : 0
+    let blocks = layout.encoding == .q4 && rows <= PK_Q4_FEW_ROWS ? width / 8 : 0
     guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
-      let rotatedBytes = product(lanes, width, 4), max(valueBytes, scaleBytes, rotatedBytes) < Int.max / 4
+      let blockBytes = product(rows, blocks, 4), let rotatedBytes = product(lanes, width, 4),
+      let workspaceBytes = product(workspace, pool.threads),
+      max(valueBytes, scaleBytes, blockBytes, rotatedBytes, workspaceBytes) < Int.max / 8
     else {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
     }
-    let rotated = try scratch.bytes(rotatedBytes + scaleBytes + valueBytes).assumingMemoryBound(to: Float.self)
+    let memory = try scratch.bytes(workspaceBytes + rotatedBytes + scaleBytes + blockBytes + valueBytes)
+    let rotated = (memory + workspaceBytes).assumingMemoryBound(to: Float.self)
     let scales = rotated + lanes * width
     let offsets = UnsafeMutableRawPointer(scales + rows * groups).assumingMemoryBound(to: Int32.self)
-    let values = UnsafeMutableRawPointer(offsets + rows * groups).assumingMemoryBound(to: Int8.self)
+    let blockOffsets = offsets + rows * groups
+    let values = UnsafeMutableRawPointer(blockOffsets + rows * blocks).assumingMemoryBound(to: Int8.self)
     var quantizing = Quantizing(
       rows: rows, part: max((1 << 14) / width, 1), layout: layout, kernels: kernels, x: x, rotated: rotated,
-      values: values, scales: scales, offsets: offsets)
+      values: values, scales: scales, offsets: offsets, blocks: blocks, blockOffsets: blockOffsets)
     pool.run((rows + quantizing.part - 1) / quantizing.part, &quantizing) { quantizing, index, lane in
       quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(index, lane: lane)
     }
     linear.q = UnsafePointer(values)
     linear.q_scales = UnsafePointer(scales)
     linear.q_offsets = UnsafePointer(offsets)
+    linear.q_block_offsets = UnsafePointer(blockOffsets)
+    linear.workspace = memory
     linear.group = layout.groupSize
     linear.groups = groups
   }
@@ -112,6 +121,9 @@ extension Compute {
     let values: UnsafeMutablePointer<Int8>
     let scales: UnsafeMutablePointer<Float>
     let offsets: UnsafeMutablePointer<Int32>
+    /// q4, few rows: parts of a row that have an offset of their own.
+    let blocks: Int
+    let blockOffsets: UnsafeMutablePointer<Int32>
 
     func compute(_ index: Int, lane: Int) {
       let (width, groups) = (layout.paddedColumns, layout.groups)
@@ -126,6 +138,10 @@ extension Compute {
         kernels.quantize(
           source, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
           offsets + row * groups)
+        // The kernel fills up to a multiple of 4.
+        let filled = roundedUp(layout.columns, to: 4)
+        (values + row * width + filled).update(repeating: 0, count: width - filled)
+        if blocks > 0 { kernels.block_offsets(values + row * width, blocks, blockOffsets + row * blocks) }
       }
     }
   }
@@ -135,6 +151,8 @@ extension Compute {
 /// rows that share a range of panels follow each other, so that weights come from memory once.
 private struct Tiling {
   let count: Int
+  /// What the kernel of q4 needs for a part of more than 4 rows: 64 bytes for each row and panel.
+  let workspaceBytes: Int
   private let rows: Int
   private let panels: Int
   private let rowBlock: Int
@@ -149,8 +167,10 @@ private struct Tiling {
       rowBlock = rows
       panelBlock = max(min((1 << 18) / layout.panelBytes, panels / (threads * 8)), (1 << 16) / layout.panelBytes, 1)
     } else {
-      // The activations of a block of rows stay in a second-level cache of 512 KiB or more.
-      let rowBytes = layout.paddedColumns * (layout.encoding == .q8 ? 1 : 4)
+      // The activations of a block of rows stay in a second-level cache of 512 KiB or more: all columns of them, or one
+      // group with q4, whose kernel works group by group.
+      let cached = layout.encoding == .q4 ? layout.groupSize * 4 : layout.paddedColumns
+      let rowBytes = cached * (layout.encoding.isInt8 ? 1 : 4)
       rowBlock = min(max((384 << 10) / rowBytes / 12, 2) * 12, rows)
       // At least four parts a thread, unless parts get smaller than a thread is worth.
       let work = rowBlock * layout.paddedColumns * 16
@@ -158,6 +178,7 @@ private struct Tiling {
       panelBlock = max(roundedUp(min(fair, 8), to: 4), (1 << 17) / work, 4)
     }
     rowBlocks = (rows + rowBlock - 1) / rowBlock
+    workspaceBytes = layout.encoding == .q4 && rows > 4 ? rowBlock * min(panelBlock, panels) * 64 : 0
     count = rowBlocks * ((panels + panelBlock - 1) / panelBlock)
   }
 

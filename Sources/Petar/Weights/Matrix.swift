@@ -6,6 +6,11 @@ package enum Encoding: UInt32, Sendable, CaseIterable {
   case f16 = 2
   /// Symmetric int8 (+-127) with an f32 scale for each group of columns in a row, the columns usually rotated.
   case q8 = 3
+  /// A 4-bit code for each value, a 4-bit multiplier for each 8 columns of a row, a scale for each group of columns.
+  case q4 = 4
+
+  /// Whether products are int8 with a scale for each group of columns, which may be rotated.
+  package var isInt8: Bool { self == .q8 || self == .q4 }
 }
 
 /// How a matrix of `rows` outputs and `columns` inputs lies in memory: the same bytes for every instruction set.
@@ -18,29 +23,57 @@ package enum Encoding: UInt32, Sendable, CaseIterable {
 ///   Offset bytes let the unsigned operand of VPDPBUSD be the weights, so that the correction it needs,
 ///   128 times the sum of the activations, is known once for each token and costs nothing in the kernel.
 ///
-/// q8 rows may be rotated: what is stored is W H, with H the orthonormal Walsh-Hadamard transform of blocks of columns,
-/// and W x is computed as (W H)(H x) by transforming the activations before they are rounded to int8. Decoders have a
-/// few channels of huge activations, which would leave their neighbours in a group almost no steps; H spreads each over
-/// its block (QuaRot, arXiv 2404.00456). On SmolLM2-135M, groups of 128, it takes the perplexity lost from 1.7 % to
+/// - q4: `[group][16]` scales, each the upper half of an f32; then for each 64 columns `[16]` u32 with 4 bits for each 8
+///   columns, the lowest first, which stand for a multiplier: 5...12 from three bits, negative if the fourth is set; then
+///   for each 8 of these columns `[16][4]` bytes of codes, the low nibbles for the first four columns, the high ones for
+///   the others. Columns are filled up with zeros to a multiple of 8. A value is scale * multiplier * level, with the
+///   level of its code in `q4Levels`: multiplier * level is at most 120 and the arithmetic that of q8.
+///
+/// q8 and q4 rows may be rotated: what is stored is W H, with H the orthonormal Walsh-Hadamard transform of blocks of
+/// columns, and W x is computed as (W H)(H x) by transforming the activations before they are rounded to int8. Decoders
+/// have a few channels of huge activations, which would leave their neighbours in a group almost no steps; H spreads each
+/// over its block (QuaRot, arXiv 2404.00456). On SmolLM2-135M, groups of 128, it takes the perplexity lost from 1.7 % to
 /// 0.1 %, less than groups of 32 lose without it, which cost 12 % more bytes (`Tests/Fixtures/study_group_size.py`).
+///
+/// q4 takes 4.5625 bits for a value. Rotated weights are normal numbers, and where these have little room a scale for few
+/// columns gains most; multipliers make it cheap and keep products whole. `Tests/Fixtures/study_q4.py` compares it with
+/// the forms of llama.cpp, on normal numbers and on all-MiniLM-L6-v2: relative RMS errors of the weights and of the
+/// outputs of its linear layers for sentences, and what embeddings lose.
+///
+/// |                                            | bits   | normal | weights | outputs | 1 - cosine |
+/// |--------------------------------------------|-------:|-------:|--------:|--------:|-----------:|
+/// | Q4_0                                       | 4.5    |  8.6 % |   9.0 % |  7.37 % |      0.036 |
+/// | Q4_K                                       | 4.5    |  7.2 % |   7.4 % |  6.11 % |      0.029 |
+/// | Q4_K, calibrated (importance)              | 4.5    |        |   7.5 % |  5.47 % |      0.016 |
+/// | q4, and int8 activations in groups of 256  | 4.5625 |  5.8 % |   5.8 % |  4.85 % |      0.017 |
+/// | the same with a multiplier for 16 columns  | 4.3125 |  6.9 % |   6.9 % |  5.72 % |      0.020 |
+/// | q4, calibrated (importance)                | 4.5625 |        |   5.8 % |  4.79 % |      0.017 |
+/// | q4, calibrated (error feedback, GPTQ)      | 4.5625 |        |   8.0 % |  3.24 % |      0.004 |
+///
+/// Importance gains nothing, because H makes all columns alike. Error feedback would gain a third and needs no other
+/// format, but a run of the model over exams to calibrate with; the converter does not have them.
 package struct MatrixLayout: Sendable, Equatable {
   package static let panelRows = 16
 
   package let encoding: Encoding
   package let rows: Int
   package let columns: Int
-  /// Columns that share a scale (q8), a multiple of 4; 0 for f32 and f16.
+  /// Columns that share a scale: a multiple of 4 (q8) or 64, 256 at most (q4); 0 for f32 and f16.
   package let groupSize: Int
-  /// Columns in a block of the rotation (q8): a power of two, 16 or more; 1 for rows that are not rotated.
+  /// Columns in a block of the rotation (q8, q4): a power of two, 16 or more; 1 for rows that are not rotated.
   package let rotation: Int
 
   /// - Throws: `PETAR_ERROR_BAD_FILE` for sizes that are not positive or overflow.
   package init(_ encoding: Encoding, rows: Int, columns: Int, groupSize: Int = 0, rotation: Int = 1) throws {
-    let grouped = encoding == .q8
-    guard rows > 0, columns > 0, rows <= 1 << 26, columns <= 1 << 26,
-      grouped ? (groupSize > 0 && groupSize % 4 == 0 && groupSize <= 1 << 16) : groupSize == 0,
+    let groupFits =
+      switch encoding {
+      case .f32, .f16: groupSize == 0
+      case .q8: groupSize > 0 && groupSize % 4 == 0 && groupSize <= 1 << 16
+      case .q4: groupSize > 0 && groupSize % 64 == 0 && groupSize <= 256
+      }
+    guard rows > 0, columns > 0, rows <= 1 << 26, columns <= 1 << 26, groupFits,
       product(rows + 16, columns + 16, 8) != nil,
-      rotation == 1 || (grouped && rotation >= 16 && rotation.nonzeroBitCount == 1 && columns % rotation == 0)
+      rotation == 1 || (encoding.isInt8 && rotation >= 16 && rotation.nonzeroBitCount == 1 && columns % rotation == 0)
     else {
       throw PetarError(
         PETAR_ERROR_BAD_FILE,
@@ -53,14 +86,18 @@ package struct MatrixLayout: Sendable, Equatable {
     self.rotation = rotation
   }
 
-  /// How files hold a matrix: int8 in groups of 128 columns, rotated as widely as the columns allow. A narrow matrix
-  /// has one group, as wide as its columns rounded up to a multiple of 4.
+  /// How files hold a matrix: q8 in groups of 128 columns, q4 of 256, rotated as widely as the columns allow. A narrow
+  /// q8 matrix has one group, as wide as its columns rounded up to a multiple of 4.
   package init(weights encoding: Encoding, rows: Int, columns: Int) throws {
-    let grouped = encoding == .q8
+    let groupSize =
+      switch encoding {
+      case .f32, .f16: 0
+      case .q8: columns > 0 ? min(128, (min(columns, 128) + 3) / 4 * 4) : 0
+      case .q4: 256
+      }
     try self.init(
-      encoding, rows: rows, columns: columns,
-      groupSize: grouped && columns > 0 ? min(128, (min(columns, 128) + 3) / 4 * 4) : 0,
-      rotation: grouped ? Self.widestRotation(columns: columns) : 1)
+      encoding, rows: rows, columns: columns, groupSize: groupSize,
+      rotation: encoding.isInt8 ? Self.widestRotation(columns: columns) : 1)
   }
 
   /// The widest rotation that fits: the largest power of two that divides `columns`.
@@ -70,17 +107,26 @@ package struct MatrixLayout: Sendable, Equatable {
   }
 
   package var panels: Int { (rows + 15) / 16 }
-  /// Columns rounded up to the four that one int8 dot product takes.
-  package var paddedColumns: Int { encoding == .q8 ? (columns + 3) / 4 * 4 : columns }
-  package var groups: Int { encoding == .q8 ? (columns + groupSize - 1) / groupSize : 0 }
+  /// Columns rounded up to the four that one int8 dot product takes, or to the eight of a q4 multiplier.
+  package var paddedColumns: Int {
+    switch encoding {
+    case .f32, .f16: columns
+    case .q8: roundedUp(columns, to: 4)
+    case .q4: roundedUp(columns, to: 8)
+    }
+  }
+  package var groups: Int { encoding.isInt8 ? (columns + groupSize - 1) / groupSize : 0 }
 
   package var panelBytes: Int {
     switch encoding {
     case .f32: columns * 16 * 4
     case .f16: columns * 16 * 2
     case .q8: paddedColumns * 16 + groups * 64
+    case .q4: q4ScaleBytes + roundedUp(paddedColumns, to: 64) + paddedColumns * 8
     }
   }
+  /// Bytes of scales at the beginning of a q4 panel.
+  var q4ScaleBytes: Int { groups * 32 }
   package var byteCount: Int { panels * panelBytes }
 }
 

@@ -16,7 +16,7 @@ package struct PackingError: Sendable {
     left.squaredNorm += right.squaredNorm
   }
 
-  fileprivate mutating func add(_ value: Float, packed: Float) {
+  mutating func add(_ value: Float, packed: Float) {
     let difference = Double(value) - Double(packed)
     squaredError += difference * difference
     squaredNorm += Double(value) * Double(value)
@@ -26,8 +26,8 @@ package struct PackingError: Sendable {
 extension MatrixLayout {
   /// Packs 16 rows, or the fewer that are left of the last panel, into `panelBytes` bytes.
   ///
-  /// f16 is rounded to nearest even. q8: rows are rotated first; for each row and group scale = max|w| / 127, value = w / scale rounded to
-  /// nearest even; a group without a magnitude of 2^-100 is zero.
+  /// f16 is rounded to nearest even. q8 and q4: rows are rotated first, and a group of a row without a magnitude of
+  /// 2^-100 is zero. q8: for each row and group scale = max|w| / 127, value = w / scale rounded to nearest even.
   /// - Parameters:
   ///   - rowStride: floats from one row to the next, at least `columns`.
   ///   - rowCount: 1...16.
@@ -83,12 +83,14 @@ extension MatrixLayout {
             scale: (target + block.scales).assumingMemoryBound(to: Float.self) + row)
         }
       }
+    case .q4:
+      error = try packQ4Panel(rows: source, rowStride: rowStride, rowCount: rowCount, into: target)
     }
     return error
   }
 
   /// Rotates a row in place, or back: the transform is its own inverse.
-  fileprivate func rotate(_ row: UnsafeMutablePointer<Float>) {
+  func rotate(_ row: UnsafeMutablePointer<Float>) {
     if rotation > 1 { pk_kernels_available(0)?.pointee.hadamard(row, columns, rotation) }
   }
 
@@ -115,7 +117,7 @@ extension MatrixLayout {
     return error
   }
 
-  private func checkFinite(_ value: Float) throws {
+  func checkFinite(_ value: Float) throws {
     guard value.isFinite else {
       throw PetarError(PETAR_ERROR_UNSUPPORTED, "a weight is \(value), not a number to compute with")
     }
@@ -171,6 +173,9 @@ extension Matrix {
           target[column] = Float(Int(value) - 128) * scale
         }
       }
+      layout.rotate(target)
+    case .q4:
+      layout.unpackQ4Row(lane, of: panel, into: target)
       layout.rotate(target)
     }
   }

@@ -178,11 +178,26 @@ extension PetarFile {
   /// Whether there is a tensor of this name.
   package func contains(_ name: String) -> Bool { index[name] != nil }
 
-  /// How matrices are stored: "f32", "f16" or "q8", joined by "+" if there are several.
+  /// How matrices are stored: "f32", "f16", "q8" or "q4", joined by "+" if there are several. q8 beside q4 is not told:
+  /// a q4 file has it where 4 bits would gain nothing.
   package var weightsType: String {
-    Encoding.allCases.filter { encoding in
-      entries.contains { if case .matrix(let layout) = $0.form { layout.encoding == encoding } else { false } }
-    }.map { "\($0)" }.joined(separator: "+")
+    var encodings = Set(matrices.map(\.encoding))
+    if encodings.contains(.q4) { encodings.remove(.q8) }
+    return Encoding.allCases.filter(encodings.contains).map { "\($0)" }.joined(separator: "+")
+  }
+
+  /// For each encoding of matrices in the file the parameters and the bits that one takes, scales included.
+  package var weightsByEncoding: [(encoding: Encoding, parameters: Int, bits: Double)] {
+    Encoding.allCases.compactMap { encoding in
+      let layouts = matrices.filter { $0.encoding == encoding }
+      let parameters = layouts.reduce(0) { $0 + $1.rows * $1.columns }
+      let bytes = layouts.reduce(0) { $0 + $1.byteCount }
+      return parameters > 0 ? (encoding, parameters, Double(bytes) * 8 / Double(parameters)) : nil
+    }
+  }
+
+  private var matrices: [MatrixLayout] {
+    entries.compactMap { if case .matrix(let layout) = $0.form { layout } else { nil } }
   }
 
   package var parameterCount: Int { entries.reduce(0) { $0 + $1.parameterCount } }

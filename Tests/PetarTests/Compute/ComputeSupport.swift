@@ -73,9 +73,13 @@ extension Compute {
   }
 }
 
-/// A matrix of its own for a test.
+/// A matrix of its own for a test; f32 and f16 have no groups, those of q4 are as wide as a multiple of 64 columns.
 func matrix(_ values: [Float], _ encoding: Encoding, rows: Int, columns: Int, groupSize: Int = 32) throws -> Matrix {
-  try Matrix(
-    packing: values,
-    MatrixLayout(encoding, rows: rows, columns: columns, groupSize: encoding == .q8 ? groupSize : 0))
+  let group =
+    switch encoding {
+    case .f32, .f16: 0
+    case .q8: groupSize
+    case .q4: (groupSize + 63) / 64 * 64
+    }
+  return try Matrix(packing: values, MatrixLayout(encoding, rows: rows, columns: columns, groupSize: group))
 }

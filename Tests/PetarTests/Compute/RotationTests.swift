@@ -73,11 +73,11 @@ import Testing
     #expect(rotated * 2 < plain, "\(rotated) rotated, \(plain) not")
   }
 
-  @Test("Rows alone, in a batch and over threads give the same bits", arguments: instructionSets)
-  func rows(_ set: String) throws {
+  @Test("Rows alone, in a batch and over threads give the same bits", arguments: instructionSets, [Encoding.q8, .q4])
+  func rows(_ set: String, _ encoding: Encoding) throws {
     let (rows, columns, outputs) = (13, 192, 50)
     let x = Numbers.mixed.make(rows * columns, seed: 6)
-    let layout = try MatrixLayout(.q8, rows: outputs, columns: columns, groupSize: 128, rotation: 64)
+    let layout = try MatrixLayout(encoding, rows: outputs, columns: columns, groupSize: 128, rotation: 64)
     let w = try Matrix(packing: Numbers.ordinary.make(outputs * columns, seed: 7), layout)
     let expected = try compute().linear(x, rows: rows, w)
     for threads in [1, 3] {
