@@ -87,7 +87,10 @@ build/models/%-f32.petar: build/checkpoints/%/config.json $(TOOLS)
 build/models/%-q8.petar: build/checkpoints/%/config.json $(TOOLS)
 	$(call convert,q8)
 
-.PRECIOUS: build/checkpoints/%/config.json build/models/%-f32.petar build/models/%-q8.petar
+build/models/%-q4.petar: build/checkpoints/%/config.json $(TOOLS)
+	$(call convert,q4)
+
+.PRECIOUS: build/checkpoints/%/config.json build/models/%-f32.petar build/models/%-q8.petar build/models/%-q4.petar
 
 build/demo/exam/lesions.nii.gz: Tests/Fixtures/make_phantom.py | $(VENV)
 	$(PYTHON) $< $(@D)
@@ -103,7 +106,7 @@ demo: build/models/demo-q8.petar build/demo/exam/lesions.nii.gz
 # ---- Tests -----------------------------------------------------------------------------------------------------------
 
 TEST_MODELS := $(foreach name,phi3-two llama-shared small-views demo,\
-  build/models/$(name)-f32.petar build/models/$(name)-q8.petar)
+  build/models/$(name)-f32.petar build/models/$(name)-q8.petar) build/models/phi3-two-q4.petar
 TEST_ENVIRONMENT := \
   PETAR_LIBRARY=$(CURDIR)/build/lib/$(SONAME) \
   PETAR_BIN_DIR=$(CURDIR)/build/bin \
@@ -182,9 +185,9 @@ test-threads: build/models/phi3-two-q8.petar
 # ---- Benchmark -------------------------------------------------------------------------------------------------------
 
 # Made once: a new tool writes the same file.
-build/models/petar-4b-q8.petar: | $(TOOLS)
+build/models/petar-4b-q8.petar build/models/petar-4b-q4.petar: build/models/petar-4b-%.petar: | $(TOOLS)
 	@mkdir -p $(@D)
-	build/bin/petar-convert synth --shape petar-4b --weights q8 -o $@
+	build/bin/petar-convert synth --shape petar-4b --weights $* -o $@
 
 .PHONY: bench
 bench: build/models/petar-4b-q8.petar $(TOOLS)

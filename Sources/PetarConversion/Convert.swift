@@ -63,7 +63,8 @@ private func form(
   guard plan.kind != .vector else { return .vector(count: shapes.reduce(0) { $0 + $1.reduce(1, *) }) }
   let columns = shapes.first?.last ?? 0
   return .matrix(
-    try MatrixLayout(weights: weights, rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns))
+    try MatrixLayout(
+      weights: plan.kind.encoding(for: weights), rows: shapes.reduce(0) { $0 + ($1.first ?? 0) }, columns: columns))
 }
 
 /// The last part of the path, as the shell would complete it.

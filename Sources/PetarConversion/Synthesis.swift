@@ -64,7 +64,8 @@ private func form(of plan: TensorPlan, weights: Encoding) throws -> PetarFileEnt
   let shapes = plan.parts.map(\.shape)
   guard plan.kind != .vector else { return .vector(count: shapes.reduce(0) { $0 + $1.reduce(1, *) }) }
   return .matrix(
-    try MatrixLayout(weights: weights, rows: shapes.reduce(0) { $0 + $1[0] }, columns: shapes[0][1]))
+    try MatrixLayout(
+      weights: plan.kind.encoding(for: weights), rows: shapes.reduce(0) { $0 + $1[0] }, columns: shapes[0][1]))
 }
 
 private func write(

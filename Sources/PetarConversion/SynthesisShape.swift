@@ -11,14 +11,16 @@ package struct SynthesisShape: Sendable {
     self.description = description
   }
 
-  /// PETAR-4B, and the same layers, fewer of them, for measurements that have to be short.
+  /// PETAR-4B, and the same layers, fewer of them and with fewer words, for tests and measurements that have to be
+  /// short.
   package static let all = [
-    SynthesisShape(name: "petar-4b", description: petar4B(visionLayers: 12, decoderLayers: 32)),
-    SynthesisShape(name: "petar-4b-2-layers", description: petar4B(visionLayers: 2, decoderLayers: 2)),
+    SynthesisShape(name: "petar-4b", description: petar4B(visionLayers: 12, decoderLayers: 32, vocabulary: 32064)),
+    SynthesisShape(
+      name: "petar-4b-2-layers", description: petar4B(visionLayers: 2, decoderLayers: 2, vocabulary: 2048)),
   ]
 
   /// Two towers as the released code has them, and Phi-3-mini-4k as the decoder.
-  private static func petar4B(visionLayers: Int, decoderLayers: Int) -> ModelDescription {
+  private static func petar4B(visionLayers: Int, decoderLayers: Int, vocabulary: Int) -> ModelDescription {
     var model = ModelDescription()
     model.views.extent = ModelDescription.Extent(32, 256, 256)
     model.vision.patch = ModelDescription.Extent(4, 16, 16)
@@ -28,7 +30,7 @@ package struct SynthesisShape: Sendable {
     model.vision.mlpWidth = 3072
     model.projector.layers = 2
     model.decoder.family = "phi3"
-    model.decoder.vocabulary = 32064
+    model.decoder.vocabulary = vocabulary
     model.decoder.width = 3072
     model.decoder.layers = decoderLayers
     model.decoder.heads = 32

@@ -29,6 +29,17 @@ enum TensorKind: String, Sendable, CaseIterable {
   case head = "decoder head"
   /// Norms, biases, positions, class token: kept as f32.
   case vector = "norms, biases, positions"
+
+  /// How a matrix is stored in a file of `weights`. q4 is for the layers of the decoder, which a token waits for; the
+  /// rest is a tenth of the bytes, and q8 costs it no accuracy: towers and projector, where arithmetic and not memory
+  /// takes the time, the embedding, of which a token reads one row, and the head, which chooses the words.
+  func encoding(for weights: Encoding) -> Encoding {
+    switch (weights, self) {
+    case (.q4, .decoderQKV), (.q4, .decoderOut), (.q4, .gateUp), (.q4, .down): .q4
+    case (.q4, _): .q8
+    default: weights
+    }
+  }
 }
 
 /// Every tensor of a model in the order in which it lies in the .petar file.

@@ -1,17 +1,19 @@
 let usage = """
   petar-convert: make, look into and check .petar files, the form in which libpetar and petar-describe take a model.
 
-    petar-convert CHECKPOINT_DIR -o FILE.petar --weights f32|f16|q8 [--name NAME] [--threads N]
+    petar-convert CHECKPOINT_DIR -o FILE.petar --weights f32|f16|q8|q4 [--name NAME] [--threads N]
     petar-convert inspect FILE.petar [--json]
     petar-convert verify FILE.petar
-    petar-convert synth --shape NAME --weights f32|f16|q8 -o FILE.petar [--seed N] [--threads N]
+    petar-convert synth --shape NAME --weights f32|f16|q8|q4 -o FILE.petar [--seed N] [--threads N]
 
   Convert
     CHECKPOINT_DIR    a Hugging Face folder as PETAR and M3D publish it: config.json, generation_config.json, the
                       tokenizer, and model.safetensors or shards with model.safetensors.index.json (f32, f16 or bf16).
     -o, --output      the file to make. It appears under this name when it is complete, or not at all.
-    --weights         how matrices are stored. q8: int8 with a scale for every 128 weights of a row, a quarter of f32
-                      and the fastest. f16: half of f32. f32: exact, the reference. Norms, biases and positions stay f32.
+    --weights         how matrices are stored. q8: int8 with a scale for every 128 weights of a row, a quarter of f32.
+                      q4: 4.6 bits for each weight of the decoder's layers, the rest as q8; half of q8, writes faster,
+                      somewhat less exact. f16: half of f32. f32: exact, the reference. Norms, biases and positions
+                      stay f32.
     --name            what the model is called in findings; the folder's name otherwise.
     --threads         2 unless given; 1...64.
 
@@ -21,7 +23,7 @@ let usage = """
   Inspect           says what a file holds; --json prints one object with every tensor.
   Verify            reads the whole file and compares every tensor with its SHA-256.
   Synth             makes a file of random weights to measure speed with. --shape is petar-4b or petar-4b-2-layers
-                    (2 layers in each tower and in the decoder); --seed is 0 unless given.
+                    (2 layers in each tower and in the decoder, 2048 words); --seed is 0 unless given.
 
   Exit codes
     0 done             3 the checkpoint is refused              5 the .petar file is damaged or no .petar file

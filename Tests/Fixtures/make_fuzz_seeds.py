@@ -2,9 +2,9 @@
 
     make build && python make_fuzz_seeds.py
 
-FuzzPetarFile    a model as small as models can be, and its first two tensors alone (less to mutate in vain);
-                 metadata and tokenizer lie in zstd blocks that are not compressed, so that a mutated byte is a byte of
-                 their content
+FuzzPetarFile    a model as small as models can be, in q8 and q4, and its first two tensors alone (less to mutate in
+                 vain); metadata and tokenizer lie in zstd blocks that are not compressed, so that a mutated byte is a
+                 byte of their content
 FuzzTokenizer    tokenizer sections, each followed by text
 FuzzNIfTI        files of imaging/nifti that differ in what the reader must do, gzipped and not
 """
@@ -58,7 +58,7 @@ def small_tokenizer(folder: Path) -> None:
 # ---- .petar files (the layout is told in Sources/Petar/Weights/PetarFile.swift) ----
 
 
-def convert() -> bytes:
+def convert(weights: str) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "seed"  # a file names the folder it came from
         folder.mkdir()
@@ -72,7 +72,7 @@ def convert() -> bytes:
         checkpoint.write_json(folder / "generation_config.json", {"eos_token_id": [300, 301]})
         small_tokenizer(folder)
         output = folder / "seed.petar"
-        subprocess.run([CONVERTER, folder, "-o", output, "--weights", "q8"], check=True, capture_output=True)
+        subprocess.run([CONVERTER, folder, "-o", output, "--weights", weights], check=True, capture_output=True)
         return output.read_bytes()
 
 
@@ -176,8 +176,9 @@ def write(target: str, name: str, data: bytes) -> None:
 
 
 def main() -> None:
-    model = convert()
+    model = convert("q8")
     write("FuzzPetarFile", "whole.petar", with_raw_sections(model))
+    write("FuzzPetarFile", "q4.petar", with_raw_sections(convert("q4")))
     write("FuzzPetarFile", "two_tensors.petar", with_raw_sections(model, tensors=2))
     write("FuzzTokenizer", "options", read_sections(model)["tokenizer"] + TEXT.encode())
     for rules, prefix, flags in (

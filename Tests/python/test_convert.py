@@ -43,7 +43,7 @@ def rename_tensor(folder: Path, old: str, new: str) -> None:
     path.write_bytes(data.replace(f'"{old}"'.encode(), f'"{new}"'.encode()))
 
 
-@pytest.mark.parametrize("weights", ["f32", "f16", "q8"])
+@pytest.mark.parametrize("weights", ["f32", "f16", "q8", "q4"])
 def test_convert_inspect_verify(convert: Run, folder: Path, tmp_path: Path, weights: str) -> None:
     output = tmp_path / "small.petar"
     converted = convert(folder, "-o", output, "--weights", weights, "--name", "small one")
@@ -60,6 +60,7 @@ def test_convert_inspect_verify(convert: Run, folder: Path, tmp_path: Path, weig
 
     shown = convert("inspect", output)
     assert shown.returncode == 0 and "small one" in shown.stdout and digest in shown.stdout
+    assert f"bits in {weights}" in shown.stdout
     report = json.loads(convert("inspect", output, "--json").stdout)
     assert report["hash"] == digest
     assert sum(1 for tensor in report["tensors"] if "embedding" in tensor["name"]) > 0

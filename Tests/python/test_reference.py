@@ -127,3 +127,16 @@ def test_quantized_models_choose_the_same_token(root: Path, models_dir: Path, ex
     agreement = float(np.concatenate(same).mean())
     print(f"q8: the same top token in {agreement:.1%} of teacher-forced positions")
     assert agreement >= 0.97
+
+
+def test_q4_points_the_same_way(root: Path, models_dir: Path, exam: Exam) -> None:
+    """Only the decoder's layers are q4. Each of their outputs is off by 6 percent, independently: two layers of four
+    matrices, beside the residual, stay within a tenth, which is a cosine of 0.995; towers and projector are q8."""
+    case = open_case("phi3-two", "q4", root, models_dir, exam)
+    with case.model:
+        assert case.model.metadata["weights"] == "q4"
+        vision = cosines(case.encode(), case.reference["vision"])
+        logits = cosines(case.teacher_forced()[:1], case.reference["logits"])
+    print(f"q4 cosines, vision {vision.min():.5f}, logits {logits.min():.5f}")
+    assert vision.min() >= 0.999
+    assert logits.min() >= 0.99

@@ -153,6 +153,26 @@ import Testing
     }
   }
 
+  @Test func q4IsForTheLayersOfTheDecoder() throws {
+    try converted(TestCheckpoint(.phi3), weights: .q4) { file, report in
+      #expect(file.weightsType == "q4")
+      var encodings: [String: Encoding] = [:]
+      for entry in file.entries {
+        if case .matrix(let layout) = entry.form { encodings[entry.name] = layout.encoding }
+      }
+      for layer in 0..<2 {
+        for name in [
+          TensorName.qkv(layer), TensorName.attentionOut(layer), TensorName.gateUp(layer), TensorName.down(layer),
+        ] {
+          #expect(encodings.removeValue(forKey: name) == .q4)
+        }
+      }
+      #expect(encodings.count > 5 && encodings.values.allSatisfy { $0 == .q8 })
+      #expect(file.weightsByEncoding.map(\.encoding) == [.q8, .q4])
+      #expect(report.worst.map { $0.error < 0.08 } == true)
+    }
+  }
+
   @Test func halfPrecisionEdgeCases() throws {
     // The largest, the smallest normal, subnormal ones, both zeros.
     let halves: [UInt16] = [0x7bff, 0xfbff, 0x0400, 0x03ff, 0x0001, 0x8001, 0x0000, 0x8000, 0x3555]
