@@ -119,8 +119,7 @@ extension Compute {
         var source = x + row * layout.columns
         if layout.rotation > 1 {
           let target = rotated + lane * width
-          target.update(from: source, count: layout.columns)
-          kernels.hadamard(target, layout.columns, layout.rotation)
+          kernels.hadamard(source, target, layout.columns, layout.rotation)
           source = UnsafePointer(target)
         }
         kernels.quantize(
