@@ -21,7 +21,8 @@ import Testing
     let (cosines, sines) = (angles.map { cosf($0) }, angles.map { sinf($0) })
     var results: [Float] = []
     results += changed(x) {
-      compute.layerNorm($0, rows: rows, width: width, weight: y, bias: x, epsilon: 1e-5, into: $0)
+      compute.layerNorm(
+        $0, rows: rows, width: width, LayerNormalization(weight: y, bias: x, epsilon: 1e-5), into: $0)
     }
     results += changed(x) { compute.rmsNorm($0, rows: rows, width: width, weight: y, epsilon: 1e-5, into: $0) }
     results += changed(x) { compute.siluGate(gates, rows: rows, width: width, into: $0) }
@@ -62,7 +63,8 @@ import Testing
     let (weight, bias) = (Numbers.ordinary.make(width, seed: 5), Numbers.ordinary.make(width, seed: 6))
     let compute = try compute()
     let layer = changed(x) {
-      compute.layerNorm(x, rows: rows, width: width, weight: weight, bias: bias, epsilon: 1e-5, into: $0)
+      compute.layerNorm(
+        x, rows: rows, width: width, LayerNormalization(weight: weight, bias: bias, epsilon: 1e-5), into: $0)
     }
     let rms = changed(x) { compute.rmsNorm(x, rows: rows, width: width, weight: weight, epsilon: 1e-5, into: $0) }
     for row in 0..<rows {
