@@ -122,7 +122,7 @@ PK_INLINE __m256i look_up_half(const uint8_t *table, __m256i indices) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table)), indices);
 }
 
-PK_INLINE v64u look_up(const uint8_t *table, v64u indices) {
+PK_INLINE v64u level_bytes(const uint8_t *table, v64u indices) {
     v64u values;
     values.lo = (v32u)look_up_half(table, (__m256i)indices.lo);
     values.hi = (v32u)look_up_half(table, (__m256i)indices.hi);

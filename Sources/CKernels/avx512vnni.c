@@ -14,12 +14,14 @@
  * With groups of 128 a total costs a product and a sum beside 32 VPDPBUSD on the same units, so 94 % of the peak is the
  * most there is; 82-90 % is reached (Zen 4). Sums of 6 x 4 with the totals in memory, prefetching two panels,
  * unrolling by 8 and tiles of 8 x 1 for batches were measured and gave nothing. Asking early for the lines that are
- * written did: 5 % at 768 columns. Attention has no totals in registers: 6 x 4. */
+ * written did: 5 % at 768 columns. Attention has no totals in registers, but weights to make between the products:
+ * 4 x 4. */
 #define PK_TABLE pk_avx512vnni
 #define PK_NAME "avx512vnni"
 #define PK_ROWS 6
 #define PK_FLOAT_PANELS 4
 #define PK_Q8_PANELS 2
+#define PK_HEAD_ROWS 4
 #define PK_HEAD_PANELS 4
 #define PK_Q8_OFFSET 1 /* sums start from offsets, because dot4 takes the weights as value + 128 */
 
@@ -46,7 +48,7 @@ PK_INLINE v16f scale_down(v16f e, v16f y) { return (v16f)_mm512_scalef_ps((__m51
 #define PK_Q4
 #define PK_Q4_ROWS 8
 
-PK_INLINE v64u look_up(const uint8_t *table, v64u indices) {
+PK_INLINE v64u level_bytes(const uint8_t *table, v64u indices) {
     const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
     return (v64u)_mm512_shuffle_epi8(all, (__m512i)indices);
 }

@@ -295,7 +295,7 @@ static void run_divide(const pk_kernels *k, const void *input, float *out) {
 
 static void run_hadamard(const pk_kernels *k, const void *input, float *out) {
     const row *r = input;
-    k->hadamard(out, r->count, r->part);
+    k->hadamard(r->x, out, r->count, r->part);
 }
 
 static void run_rope(const pk_kernels *k, const void *input, float *out) {

@@ -100,9 +100,9 @@ typedef struct pk_kernels {
     void (*add)(float *x, const float *y, size_t count);
     void (*multiply)(float *x, const float *y, size_t count);
     void (*divide)(float *x, size_t count, float divisor);
-    /* The orthonormal Walsh-Hadamard transform of each `block` of x, in place; its own inverse. `block` is a power of
+    /* y = the orthonormal Walsh-Hadamard transform of each `block` of x; its own inverse. `block` is a power of
      * two, 16 or more, and divides `count`. Sums run over neighbours first, then over ever greater distances. */
-    void (*hadamard)(float *x, size_t count, size_t block);
+    void (*hadamard)(const float *x, float *y, size_t count, size_t block);
     /* Rotates the pairs (x[i], x[half + i]) by the angles whose cosines and sines are given. */
     void (*rope)(float *x, size_t half, const float *cosines, const float *sines);
 } pk_kernels;

@@ -1,6 +1,19 @@
 import CKernels
 import CPetar
 
+/// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` of a row.
+package struct LayerNormalization {
+  package let weight: UnsafePointer<Float>
+  package let bias: UnsafePointer<Float>
+  package let epsilon: Float
+
+  package init(weight: UnsafePointer<Float>, bias: UnsafePointer<Float>, epsilon: Float) {
+    self.weight = weight
+    self.bias = bias
+    self.epsilon = epsilon
+  }
+}
+
 /// What a network is computed with: the kernels of an instruction set and the threads they run on.
 ///
 /// Rows are tokens. A row of a result depends on its own row of the input alone, bit for bit: not on the rows beside
@@ -18,13 +31,15 @@ package struct Compute: Sendable {
 
   // ---- Operations on rows -----------------------------------------------------------------------------------------
 
-  /// `y = (x - mean) / sqrt(variance + epsilon) * weight + bias` for each of `rows` rows of `width`. `y` may be `x`.
+  /// Each of `rows` rows of `width` normalized. `y` may be `x`.
   package func layerNorm(
-    _ x: UnsafePointer<Float>, rows: Int, width: Int, weight: UnsafePointer<Float>, bias: UnsafePointer<Float>,
-    epsilon: Float, into y: UnsafeMutablePointer<Float>
+    _ x: UnsafePointer<Float>, rows: Int, width: Int, _ norm: LayerNormalization,
+    into y: UnsafeMutablePointer<Float>
   ) {
     let kernel = kernels.layer_norm
-    overRows(rows, width) { row in kernel?(x + row * width, width, weight, bias, epsilon, y + row * width) }
+    overRows(rows, width) { row in
+      kernel?(x + row * width, width, norm.weight, norm.bias, norm.epsilon, y + row * width)
+    }
   }
 
   /// `y = x / sqrt(mean(x^2) + epsilon) * weight` for each of `rows` rows of `width`. `y` may be `x`.

@@ -105,7 +105,11 @@ package final class KeyValues {
   ) {
     let block = MatrixLayout.widestRotation(columns: headWidth)
     guard precision == .int8, block > 1 else { return }
-    for row in 0..<rows { compute.kernels.hadamard(x + row * stride, heads * headWidth, block) }
+    let width = heads * headWidth
+    for row in 0..<rows {
+      let heads = x + row * stride
+      compute.kernels.hadamard(heads, heads, width, block)
+    }
   }
 
   /// Forgets the positions from `count` on.

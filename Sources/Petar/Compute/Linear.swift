@@ -23,11 +23,14 @@ extension Compute {
   ///
   /// With a q8 or q4 matrix each row of `x` is quantized to int8 in the matrix's groups of columns; products are summed
   /// exactly in a group and in f32 over the groups. See `pk_linear` for the order of the sums.
-  /// - Parameter bias: `w.rows` floats or nil.
+  /// - Parameters:
+  ///   - norm: rows of `x` are normalized first, in the cache that they are quantized from.
+  ///   - bias: `w.rows` floats or nil.
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY` if `scratch` cannot grow.
   package func linear(
-    _ x: UnsafePointer<Float>, rows: Int, _ w: Matrix, bias: UnsafePointer<Float>? = nil,
-    into out: UnsafeMutablePointer<Float>, _ epilogue: Epilogue = .store, scratch: Scratch
+    _ x: UnsafePointer<Float>, rows: Int, after norm: LayerNormalization? = nil, _ w: Matrix,
+    bias: UnsafePointer<Float>? = nil, into out: UnsafeMutablePointer<Float>, _ epilogue: Epilogue = .store,
+    scratch: Scratch
   ) throws {
     guard rows > 0 else { return }
     let layout = w.layout
@@ -45,11 +48,11 @@ extension Compute {
     let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
     switch layout.encoding {
     case .f32, .f16:
-      linear.x = x
+      linear.x = try normalized(x, rows: rows, width: layout.columns, norm, in: scratch)
       linear.x_stride = layout.columns
       kernel = layout.encoding == .f32 ? kernels.linear_f32 : kernels.linear_f16
     case .q8, .q4:
-      try quantize(x, rows: rows, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
+      try quantize(x, rows: rows, after: norm, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
       kernel = layout.encoding == .q8 ? kernels.linear_q8 : kernels.linear_q4
     }
 
@@ -72,15 +75,29 @@ extension Compute {
     }
   }
 
-  /// Quantizes the rows of `x`, rotated as the weights are, into `scratch` and points `linear` at the result.
+  /// The rows of `x`, or what `norm` makes of them in `scratch`.
+  private func normalized(
+    _ x: UnsafePointer<Float>, rows: Int, width: Int, _ norm: LayerNormalization?, in scratch: Scratch
+  ) throws -> UnsafePointer<Float> {
+    guard let norm else { return x }
+    guard let bytes = product(rows, width, 4) else {
+      throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
+    }
+    let rowsOfNorm = try scratch.bytes(bytes).assumingMemoryBound(to: Float.self)
+    layerNorm(x, rows: rows, width: width, norm, into: rowsOfNorm)
+    return UnsafePointer(rowsOfNorm)
+  }
+
+  /// Quantizes the rows of `x`, normalized and rotated as the weights are, into `scratch` and points `linear` at the
+  /// result.
   /// - Parameter workspace: bytes for each lane that the kernel is to have besides, a multiple of 64.
   private func quantize(
-    _ x: UnsafePointer<Float>, rows: Int, _ layout: MatrixLayout, workspace: Int, in scratch: Scratch,
-    for linear: inout pk_linear
+    _ x: UnsafePointer<Float>, rows: Int, after norm: LayerNormalization?, _ layout: MatrixLayout, workspace: Int,
+    in scratch: Scratch, for linear: inout pk_linear
   ) throws {
     let (width, groups) = (layout.paddedColumns, layout.groups)
-    // A row for each lane to rotate, so that x stays as it is.
-    let lanes = layout.rotation > 1 ? pool.threads : 0
+    // A row for each lane to normalize and rotate, so that x stays as it is.
+    let lanes = layout.rotation > 1 || norm != nil ? pool.threads : 0
     let blocks = layout.encoding == .q4 && rows <= PK_Q4_FEW_ROWS ? width / 8 : 0
     guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
       let blockBytes = product(rows, blocks, 4), let rotatedBytes = product(lanes, width, 4),
@@ -96,8 +113,8 @@ extension Compute {
     let blockOffsets = offsets + rows * groups
     let values = UnsafeMutableRawPointer(blockOffsets + rows * blocks).assumingMemoryBound(to: Int8.self)
     var quantizing = Quantizing(
-      rows: rows, part: max((1 << 14) / width, 1), layout: layout, kernels: kernels, x: x, rotated: rotated,
-      values: values, scales: scales, offsets: offsets, blocks: blocks, blockOffsets: blockOffsets)
+      rows: rows, part: max((1 << 14) / width, 1), layout: layout, kernels: kernels, norm: norm, x: x,
+      rotated: rotated, values: values, scales: scales, offsets: offsets, blocks: blocks, blockOffsets: blockOffsets)
     pool.run((rows + quantizing.part - 1) / quantizing.part, &quantizing) { quantizing, index, lane in
       quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(index, lane: lane)
     }
@@ -116,6 +133,7 @@ extension Compute {
     let part: Int
     let layout: MatrixLayout
     let kernels: pk_kernels
+    let norm: LayerNormalization?
     let x: UnsafePointer<Float>
     let rotated: UnsafeMutablePointer<Float>
     let values: UnsafeMutablePointer<Int8>
@@ -129,10 +147,13 @@ extension Compute {
       let (width, groups) = (layout.paddedColumns, layout.groups)
       for row in (index * part)..<min((index + 1) * part, rows) {
         var source = x + row * layout.columns
+        let target = rotated + lane * width
+        if let norm {
+          kernels.layer_norm(source, layout.columns, norm.weight, norm.bias, norm.epsilon, target)
+          source = UnsafePointer(target)
+        }
         if layout.rotation > 1 {
-          let target = rotated + lane * width
-          target.update(from: source, count: layout.columns)
-          kernels.hadamard(target, layout.columns, layout.rotation)
+          kernels.hadamard(source, target, layout.columns, layout.rotation)
           source = UnsafePointer(target)
         }
         kernels.quantize(

@@ -36,14 +36,13 @@ package struct VisionEncoder {
 
   /// Activations of one pass, reused by the four.
   private final class Workspace {
-    let hidden, normed, qkv, attended, mlp, patches: Buffer<Float>
+    let hidden, qkv, attended, mlp, patches: Buffer<Float>
     /// nil if attention is int8.
     let keysValues: KeyValues?
 
     init(_ model: ModelDescription, _ precision: AttentionPrecision) throws {
       let (rows, width) = (model.tokenGrid.count + 1, model.vision.width)
       hidden = try Buffer(count: rows * width)
-      normed = try Buffer(count: rows * width)
       qkv = try Buffer(count: rows * 3 * width)
       attended = try Buffer(count: rows * width)
       mlp = try Buffer(count: rows * model.vision.mlpWidth)
@@ -54,13 +53,13 @@ package struct VisionEncoder {
     }
   }
 
-  /// One tower on one image; leaves the normalized tokens (class token first, if any) in `workspace.normed`.
+  /// One tower on one image; leaves the normalized tokens (class token first, if any) in `workspace.hidden`.
   private func run(
     _ tower: VisionTower, _ image: UnsafePointer<Float>, mask: UnsafePointer<Float>?, into workspace: Workspace,
     _ step: () throws -> Void
   ) throws {
     let (tokens, width) = (model.tokenGrid.count, model.vision.width)
-    let (hidden, normed) = (workspace.hidden.base, workspace.normed.base)
+    let hidden = workspace.hidden.base
     let first = tower.classToken == nil ? 0 : 1
     let rows = tokens + first
 
@@ -74,30 +73,26 @@ package struct VisionEncoder {
     }
 
     for block in tower.blocks {
-      compute.layerNorm(
-        hidden, rows: rows, width: width, weight: block.norm1.weight.base, bias: block.norm1.bias.base,
-        epsilon: model.vision.normEpsilon, into: normed)
       try compute.linear(
-        normed, rows: rows, block.qkv.weight, bias: block.qkv.bias?.base, into: workspace.qkv.base, .store,
-        scratch: scratch)
+        hidden, rows: rows, after: normalization(block.norm1), block.qkv.weight, bias: block.qkv.bias?.base,
+        into: workspace.qkv.base, scratch: scratch)
       try attend(rows, workspace)
       try compute.linear(
         workspace.attended.base, rows: rows, block.out.weight, bias: block.out.bias?.base, into: hidden, .add,
         scratch: scratch)
-      compute.layerNorm(
-        hidden, rows: rows, width: width, weight: block.norm2.weight.base, bias: block.norm2.bias.base,
-        epsilon: model.vision.normEpsilon, into: normed)
       try compute.linear(
-        normed, rows: rows, block.mlpIn.weight, bias: block.mlpIn.bias?.base, into: workspace.mlp.base, .gelu,
-        scratch: scratch)
+        hidden, rows: rows, after: normalization(block.norm2), block.mlpIn.weight, bias: block.mlpIn.bias?.base,
+        into: workspace.mlp.base, .gelu, scratch: scratch)
       try compute.linear(
         workspace.mlp.base, rows: rows, block.mlpOut.weight, bias: block.mlpOut.bias?.base, into: hidden, .add,
         scratch: scratch)
       try step()
     }
-    compute.layerNorm(
-      hidden, rows: rows, width: width, weight: tower.norm.weight.base, bias: tower.norm.bias.base,
-      epsilon: model.vision.normEpsilon, into: normed)
+    compute.layerNorm(hidden, rows: rows, width: width, normalization(tower.norm), into: hidden)
+  }
+
+  private func normalization(_ norm: VisionTower.LayerNorm) -> LayerNormalization {
+    LayerNormalization(weight: norm.weight.base, bias: norm.bias.base, epsilon: model.vision.normEpsilon)
   }
 
   private func attend(_ rows: Int, _ workspace: Workspace) throws {
@@ -152,7 +147,7 @@ package struct VisionEncoder {
     let width = model.vision.width
     for token in 0..<model.tokenGrid.count {
       compute.add(
-        features.base + token * 2 * width + column, workspace.normed.base + (token + skip) * width, rows: 1,
+        features.base + token * 2 * width + column, workspace.hidden.base + (token + skip) * width, rows: 1,
         width: width)
     }
   }

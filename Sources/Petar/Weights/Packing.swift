@@ -91,7 +91,7 @@ extension MatrixLayout {
 
   /// Rotates a row in place, or back: the transform is its own inverse.
   func rotate(_ row: UnsafeMutablePointer<Float>) {
-    if rotation > 1 { pk_kernels_available(0)?.pointee.hadamard(row, columns, rotation) }
+    if rotation > 1 { pk_kernels_available(0)?.pointee.hadamard(row, row, columns, rotation) }
   }
 
   /// One group of one row: value c goes to byte `c / 4 * 64 + c % 4`.

@@ -6,7 +6,7 @@ import Testing
 @Suite("Rotation") struct RotationTests {
   private func hadamard(_ set: Int, _ values: [Float], block: Int) -> [Float] {
     var result = values
-    pk_kernels_available(set)?.pointee.hadamard(&result, values.count, block)
+    pk_kernels_available(set)?.pointee.hadamard(values, &result, values.count, block)
     return result
   }
 
