@@ -110,6 +110,8 @@ static pk_linear_fn *f16(const pk_kernels *k) { return k->linear_f16; }
 static pk_linear_fn *i8(const pk_kernels *k) { return k->linear_i8; }
 static pk_linear_fn *q8(const pk_kernels *k) { return k->linear_q8; }
 
+static pk_linear_fn *q4(const pk_kernels *k) { return k->linear_q4; }
+
 static void run_layer(const pk_kernels *k, const void *input, float *out) {
     const layer *l = input;
     pk_linear linear = l->linear;
@@ -224,10 +226,54 @@ static void q8_layer(size_t columns, size_t outputs, size_t group) {
     free(scales);
 }
 
+/* Every byte is a code or multipliers; scales are the upper halves of floats. */
+static void q4_layer(size_t columns, size_t outputs, size_t group) {
+    const size_t panels = (outputs + 15) / 16, groups = (columns + group - 1) / group, blocks = columns / 8;
+    const size_t panel_bytes = groups * 32 + (columns + 63) / 64 * 64 + columns * 8;
+    uint8_t *weights = malloc(panels * panel_bytes);
+    for (size_t i = 0; i < panels * panel_bytes; i++) weights[i] = (uint8_t)noise();
+    for (size_t p = 0; p < panels; p++) {
+        for (size_t i = 0; i < groups * 16; i++) {
+            const uint16_t scale = (uint16_t)(to_bits(number(current)) >> 16);
+            memcpy(weights + p * panel_bytes + i * 2, &scale, 2);
+        }
+    }
+    int8_t *q = malloc(ROWS * columns);
+    int32_t *offsets = calloc(ROWS * groups, sizeof(int32_t)), *block_offsets = malloc(ROWS * blocks * sizeof(int32_t));
+    for (size_t i = 0; i < ROWS * columns; i++) {
+        const int value = current == LARGEST ? (noise() % 2 ? 127 : -127) : (int)(noise() % 255) - 127;
+        q[i] = (int8_t)value;
+        offsets[i / columns * groups + i % columns / group] -= 128 * value;
+    }
+    pk_scalar.block_offsets(q, ROWS * blocks, block_offsets);
+    float *scales = numbers(ROWS * groups, current);
+    void *workspace = aligned_alloc(64, ROWS * panels * 64);
+    compare_layer("linear_q4", (layer){.function = q4,
+                                       .linear = {.weights = weights,
+                                                  .panel_bytes = panel_bytes,
+                                                  .outputs = outputs,
+                                                  .column_end = columns,
+                                                  .q = q,
+                                                  .q_scales = scales,
+                                                  .q_offsets = offsets,
+                                                  .q_block_offsets = block_offsets,
+                                                  .group = group,
+                                                  .groups = groups,
+                                                  .workspace = workspace}});
+    free(weights);
+    free(q);
+    free(offsets);
+    free(block_offsets);
+    free(scales);
+    free(workspace);
+}
+
 static void layers(void) {
     static const size_t shapes[][2] = {{1, 1}, {3, 15}, {4, 16}, {5, 17}, {63, 100}, {100, 129}, {300, 65}, {520, 33}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         float_layers(shapes[i][0], shapes[i][1]);
+        for (size_t group = 64; group <= 256; group += 64)
+            q4_layer((shapes[i][0] + 7) / 8 * 8, shapes[i][1], group);
         for (size_t group = 4; group <= 128; group = group == 4 ? 32 : group == 32 ? 100 : group + 28)
             q8_layer((shapes[i][0] + 3) / 4 * 4, shapes[i][1], group);
     }

@@ -53,7 +53,7 @@ package final class LanguageDecoder {
       self.spare = nil
       return spare
     }
-    let rounded = weights.layers.first?.qkv.layout.encoding == .q8
+    let rounded = weights.layers.first?.qkv.layout.encoding.isInt8 == true
     return try DecoderSequence(shape, capacity: room, precision: rounded ? .int8 : .f32)
   }
 

@@ -22,7 +22,7 @@ package struct VisionEncoder {
       progress(done / passes)
       try checkpoint()
     }
-    let quantized = weights.pet.blocks.first?.qkv.weight.layout.encoding == .q8
+    let quantized = weights.pet.blocks.first?.qkv.weight.layout.encoding.isInt8 == true
     let int8 = quantized && AttentionPrecision.int8Takes(headWidth: model.vision.headWidth)
     let workspace = try Workspace(model, int8 ? .int8 : .f32)
     for view in [views.global, views.focal] {
