@@ -51,7 +51,8 @@ package enum Encoding: UInt32, Sendable, CaseIterable {
 /// | q4, calibrated (error feedback, GPTQ)      | 4.5625 |        |   8.0 % |  3.24 % |      0.004 |
 ///
 /// Importance gains nothing, because H makes all columns alike. Error feedback would gain a third and needs no other
-/// format, but a run of the model over exams to calibrate with; the converter does not have them.
+/// format, but a run of the model over exams to calibrate with; the converter does not have them. On SmolLM2-135M, whose
+/// weights had been rounded to Q4_1 before, q4 loses 12 % of perplexity (Q4_0 21 %, Q5_0 7 %), with error feedback 2.6 %.
 package struct MatrixLayout: Sendable, Equatable {
   package static let panelRows = 16
 
