@@ -31,6 +31,13 @@ let package = Package(
 
     // The tools.
     .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
+    .target(
+      name: "CTraining", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    .systemLibrary(name: "COpenBLAS"),
+    .target(
+      name: "PetarTraining",
+      dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CTraining", "COpenBLAS"],
+      swiftSettings: strict),
     .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
 
@@ -40,7 +47,7 @@ let package = Package(
     .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(
-      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CZlib"]),
+      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "PetarTraining", "CPetar", "CKernels", "CZlib"]),
   ],
   swiftLanguageModes: [.v6]
 )
