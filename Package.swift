@@ -13,6 +13,7 @@ let package = Package(
     .library(name: "petar", type: .dynamic, targets: ["Petar"]),
     .executable(name: "petar-describe", targets: ["petar-describe"]),
     .executable(name: "petar-convert", targets: ["petar-convert"]),
+    .executable(name: "petar-train", targets: ["petar-train"]),
     .executable(name: "petar-bench", targets: ["petar-bench"]),
   ],
   targets: [
@@ -38,6 +39,7 @@ let package = Package(
       name: "PetarTraining",
       dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CTraining", "COpenBLAS"],
       swiftSettings: strict),
+    .executableTarget(name: "petar-train", dependencies: ["PetarTraining"], swiftSettings: strict),
     .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
 

@@ -39,8 +39,12 @@ typedef struct ct_operations {
     /* For y = silu(gate) * up: gate and up, `width` floats each, side by side in gate_up, become their own gradients. */
     void (*silu_gate_backward)(const float *dy, size_t width, float *gate_up);
 
+    /* row = exp(scale * (row - largest)) over [begin, end) and 0 elsewhere in [0, count). Returns the sum; log_sum gets
+     * log(sum) + scale * largest, with which softmax can be computed again. */
+    float (*softmax)(float *row, size_t begin, size_t end, size_t count, float scale, float *log_sum);
+
     /* row = softmax(scale * row) over [begin, end) and 0 elsewhere in [0, count). */
-    void (*softmax)(float *row, size_t begin, size_t end, size_t count, float scale);
+    void (*softmax_again)(float *row, size_t begin, size_t end, size_t count, float scale, float log_sum);
 
     /* dp = scale * p * (dp - sum of p dp): the gradient of the scores, from that of their softmax p. */
     void (*softmax_backward)(const float *p, float *dp, size_t count, float scale);

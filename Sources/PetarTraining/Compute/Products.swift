@@ -65,11 +65,11 @@ extension Engine {
     }
   }
 
-  /// Parts of a multiple of 16 and an even number of them, of half a thousand rows: smaller ones spend too much time
+  /// Parts of a multiple of 16 and an even number of them, of a thousand rows: smaller ones spend too much time
   /// on packing the other factor. A product that takes microseconds is not split.
   private static func partSize(_ side: Int, others: Int) -> Int {
     guard side >= 64, side.multipliedReportingOverflow(by: others).partialValue >= 1 << 19 else { return side }
-    let parts = min(2 * max(side / 1024, 1), 32)
+    let parts = min(2 * max(side / 2048, 1), 32)
     return ((side + parts - 1) / parts + 15) / 16 * 16
   }
 }

@@ -12,7 +12,7 @@ struct DecoderBlock: ResidualBlock {
   let down: LinearLayer
 
   struct Saved {
-    let normed1, qkv, attended, middle, normed2, gateUp, gated: UnsafeMutablePointer<Float>
+    let normed1, qkv, logSums, attended, middle, normed2, gateUp, gated: UnsafeMutablePointer<Float>
   }
 
   /// - Parameter rotary: of as many positions as the longest sequence will have.
@@ -42,13 +42,14 @@ struct DecoderBlock: ResidualBlock {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
     let saved = Saved(
       normed1: try arena.floats(rows * width), qkv: try arena.floats(rows * qkv.outputs),
-      attended: try arena.floats(rows * out.inputs), middle: try arena.floats(rows * width),
+      logSums: try arena.floats(rows * attention.heads), attended: try arena.floats(rows * out.inputs),
+      middle: try arena.floats(rows * width),
       normed2: try arena.floats(rows * width), gateUp: try arena.floats(rows * gateUp.outputs),
       gated: try arena.floats(rows * down.inputs))
     attentionNorm.forward(x, rows: rows, into: saved.normed1, engine)
     try qkv.forward(saved.normed1, rows: rows, into: saved.qkv, engine)
     overTurnedHeads(saved.qkv, layout, engine, engine.kernels.rope)
-    try attention.forward(saved.qkv, layout, into: saved.attended, engine)
+    try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
     try out.forward(saved.attended, rows: rows, into: saved.middle, residual: x, engine)
     ffnNorm.forward(saved.middle, rows: rows, into: saved.normed2, engine)
     try gateUp.forward(saved.normed2, rows: rows, into: saved.gateUp, engine)
@@ -80,7 +81,7 @@ struct DecoderBlock: ResidualBlock {
     let dattended = try arena.floats(rows * out.inputs)
     let dqkv = try arena.floats(rows * qkv.outputs)
     try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
-    try attention.backward(saved.qkv, dattended, layout, into: dqkv, engine)
+    try attention.backward(saved.qkv, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
     overTurnedHeads(dqkv, layout, engine, engine.operations.rope_backward)
     try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
     try attentionNorm.backward(x, dnormed, rows: rows, addingTo: gradient, engine)

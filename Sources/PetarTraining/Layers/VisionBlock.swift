@@ -11,7 +11,7 @@ struct VisionBlock: ResidualBlock {
   let mlpOut: LinearLayer
 
   struct Saved {
-    let normed1, qkv, attended, middle, normed2, mlp, activated: UnsafeMutablePointer<Float>
+    let normed1, qkv, logSums, attended, middle, normed2, mlp, activated: UnsafeMutablePointer<Float>
   }
 
   init(_ parameters: Parameters, _ tower: TensorName.Tower, _ layer: Int) throws {
@@ -46,12 +46,13 @@ struct VisionBlock: ResidualBlock {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
     let saved = Saved(
       normed1: try arena.floats(rows * width), qkv: try arena.floats(rows * qkv.outputs),
-      attended: try arena.floats(rows * width), middle: try arena.floats(rows * width),
+      logSums: try arena.floats(rows * attention.heads), attended: try arena.floats(rows * width),
+      middle: try arena.floats(rows * width),
       normed2: try arena.floats(rows * width), mlp: try arena.floats(rows * mlpIn.outputs),
       activated: try arena.floats(rows * mlpIn.outputs))
     norm1.forward(x, rows: rows, into: saved.normed1, engine)
     try qkv.forward(saved.normed1, rows: rows, into: saved.qkv, engine)
-    try attention.forward(saved.qkv, layout, into: saved.attended, engine)
+    try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
     try out.forward(saved.attended, rows: rows, into: saved.middle, residual: x, engine)
     norm2.forward(saved.middle, rows: rows, into: saved.normed2, engine)
     try mlpIn.forward(saved.normed2, rows: rows, into: saved.mlp, engine)
@@ -77,7 +78,7 @@ struct VisionBlock: ResidualBlock {
     let dattended = try arena.floats(rows * width)
     let dqkv = try arena.floats(rows * qkv.outputs)
     try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
-    try attention.backward(saved.qkv, dattended, layout, into: dqkv, engine)
+    try attention.backward(saved.qkv, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
     try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
     try norm1.backward(x, dnormed, rows: rows, addingTo: gradient, engine)
   }

@@ -24,10 +24,10 @@ package final class AdamW {
 
   package let settings: Settings
   /// Steps taken; with the moments the whole state.
-  package var steps = 0
+  package internal(set) var steps = 0
   /// By the names of the trained tensors.
   package let moments: [String: Moments]
-  private let parameters: Parameters
+  let parameters: Parameters
   private let pool: ThreadPool
   private let operations = ct_operations_best().pointee
 

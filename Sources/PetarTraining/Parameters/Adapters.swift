@@ -47,22 +47,21 @@ extension Parameters {
       && tensor.name != TensorName.head
   }
 
-  /// Adds each adapter's product to the weight beside it and makes its B zero: the model computes the same.
-  package func mergeAdapters() throws {
-    for tensor in tensors where Self.takesAdapter(tensor) {
-      var weight = tensor.values.base
-      for part in tensor.parts {
-        let names = AdapterNames(part)
-        if has(names.up) {
-          let (up, down) = (try self.tensor(names.up), try self.tensor(names.down))
-          multiply(
-            Factor(up.values.base, stride: up.columns), Factor(down.values.base, stride: down.columns),
-            into: weight, stride: tensor.columns,
-            Extents(rows: up.rows, columns: tensor.columns, depth: up.columns), scale: adapterScale, adding: true)
-          up.values.elements.update(repeating: 0)
-        }
-        weight += part.shape[0] * tensor.columns
-      }
+  /// The values of a tensor with its adapters' products added: without adapters it computes the same.
+  func mergedValues(of tensor: Tensor) throws -> Buffer<Float> {
+    guard adapterScale != 0, Self.takesAdapter(tensor) else { return tensor.values }
+    let merged = try Buffer<Float>(count: tensor.values.count)
+    merged.base.update(from: tensor.values.base, count: tensor.values.count)
+    var rows = merged.base
+    for part in tensor.parts {
+      let names = AdapterNames(part)
+      let (up, down) = (try self.tensor(names.up), try self.tensor(names.down))
+      multiply(
+        Factor(up.values.base, stride: up.columns), Factor(down.values.base, stride: down.columns), into: rows,
+        stride: tensor.columns, Extents(rows: up.rows, columns: down.columns, depth: up.columns),
+        scale: adapterScale, adding: true)
+      rows += up.rows * tensor.columns
     }
+    return merged
   }
 }

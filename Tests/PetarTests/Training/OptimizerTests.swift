@@ -75,7 +75,9 @@ import Testing
   /// transformers.get_cosine_schedule_with_warmup(num_warmup_steps=3, num_training_steps=11), lr 2.
   @Test func schedule() {
     let rate = LearningRate(peak: 2, warmUpSteps: 3, steps: 11)
-    let expected = [0, 2.0 / 3, 4.0 / 3, 2, 1.923_879_5, 1.707_106_8, 1.382_683_4, 1, 0.617_316_6, 0.292_893_2, 0.076_120_5]
+    let expected = [
+      0, 2.0 / 3, 4.0 / 3, 2, 1.923_879_5, 1.707_106_8, 1.382_683_4, 1, 0.617_316_6, 0.292_893_2, 0.076_120_5,
+    ]
     for (step, expected) in expected.enumerated() { #expect(abs(rate(step) - expected) < 1e-6) }
     #expect(rate(11) == 0)
   }

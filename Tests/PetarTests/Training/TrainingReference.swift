@@ -97,8 +97,8 @@ struct TrainingReference: Decodable {
       var random = RandomNumbers(seed: nameSeed("text.\(index)"))
       let text = (0..<(lengths.0 + lengths.1)).map { _ in Int32(random.next() >> 40) % 900 + 3 }
       let ids = [1] + [Int32](repeating: imageToken, count: model.visionTokens) + text
-      func view(_ suffix: String) throws -> TrainingExample.View {
-        TrainingExample.View(
+      func view(_ suffix: String) throws -> Views.Arrays {
+        Views.Arrays(
           pet: try buffer(uniform("pet\(suffix).\(index)", model.views.extent.count).map { ($0 + 1) / 2 }),
           mask: try buffer(uniform("mask\(suffix).\(index)", model.views.extent.count).map { $0 > 0.5 ? 1 : 0 }),
           ct: try buffer(uniform("ct\(suffix).\(index)", model.views.extent.count).map { ($0 + 1) / 2 }))
