@@ -25,9 +25,7 @@ HERE = Path(__file__).resolve().parent
 SEED = 7
 SMALL = {"image": (8, 32, 32), "patch": (4, 8, 8), "vision_width": 128, "vision_mlp": 96}
 MODELS = {
-    "phi3-two": ModelSpec(
-        SEED, "phi3", **SMALL, hidden=48, layers=2, ffn=40, sliding_window=12, projector="mlp"
-    ),
+    "phi3-two": ModelSpec(SEED, "phi3", **SMALL, hidden=48, layers=2, ffn=40, sliding_window=12, projector="mlp"),
     "llama-shared": ModelSpec(
         SEED,
         "llama",
