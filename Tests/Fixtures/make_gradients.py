@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,13 @@ def named_parameters(model: Petar) -> Iterator[tuple[str, nn.Parameter]]:
                 yield prefix + name, parameter
 
 
+def adapter_hook(down: Tensor, up: Tensor) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+    def add(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return output + ALPHA / RANK * nn.functional.linear(nn.functional.linear(inputs[0], down), up)
+
+    return add
+
+
 def add_adapters(model: Petar) -> dict[str, nn.Parameter]:
     adapters = {}
     for name, module in list(model.decoder.named_modules()):
@@ -118,12 +125,7 @@ def add_adapters(model: Petar) -> dict[str, nn.Parameter]:
                 for key, shape in shapes.items()
             }
             adapters.update(pair)
-
-            def add(_: nn.Module, inputs: tuple[Tensor], output: Tensor, pair: list[Tensor]) -> Tensor:
-                down, up = pair
-                return output + ALPHA / RANK * nn.functional.linear(nn.functional.linear(inputs[0], down), up)
-
-            module.register_forward_hook(lambda m, i, o, pair=list(pair.values()): add(m, i, o, pair))
+            module.register_forward_hook(adapter_hook(*pair.values()))
     return adapters
 
 
