@@ -10,7 +10,8 @@ struct LayerNormLayer {
 
   func forward(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, _ engine: Engine) {
     engine.compute.layerNorm(
-      x, rows: rows, width: weight.columns, weight: weight.values, bias: bias.values, epsilon: epsilon, into: y)
+      x, rows: rows, width: weight.columns,
+      LayerNormalization(weight: weight.values, bias: bias.values, epsilon: epsilon), into: y)
   }
 
   /// Adds the gradient of the inputs to `dx`. Statistics of `x` are computed again: they cost less than their memory.
