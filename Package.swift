@@ -13,6 +13,7 @@ let package = Package(
     .library(name: "petar", type: .dynamic, targets: ["Petar"]),
     .executable(name: "petar-describe", targets: ["petar-describe"]),
     .executable(name: "petar-convert", targets: ["petar-convert"]),
+    .executable(name: "petar-train", targets: ["petar-train"]),
     .executable(name: "petar-bench", targets: ["petar-bench"]),
   ],
   targets: [
@@ -31,6 +32,14 @@ let package = Package(
 
     // The tools.
     .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
+    .target(
+      name: "CTraining", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    .systemLibrary(name: "COpenBLAS"),
+    .target(
+      name: "PetarTraining",
+      dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CTraining", "COpenBLAS"],
+      swiftSettings: strict),
+    .executableTarget(name: "petar-train", dependencies: ["PetarTraining"], swiftSettings: strict),
     .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
 
@@ -40,7 +49,7 @@ let package = Package(
     .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(
-      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CZlib"]),
+      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "PetarTraining", "CPetar", "CKernels", "CZlib"]),
   ],
   swiftLanguageModes: [.v6]
 )

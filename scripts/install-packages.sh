@@ -28,6 +28,7 @@ else
   need pkg-config command -v pkg-config
   need zlib1g-dev has_header zlib.h
   need libzstd-dev has_header zstd.h
+  need libopenblas-dev has_header cblas.h
   need python3-venv python3 -c 'import ensurepip, venv'
 fi
 

@@ -1,21 +1,26 @@
 import Petar
 
 /// A tensor of the .petar file and the checkpoint tensors it is made of.
-struct TensorPlan: Sendable {
+package struct TensorPlan: Sendable {
   /// One checkpoint tensor; the parts of a matrix are stacked along its rows.
-  struct Part: Sendable {
-    let name: String
+  package struct Part: Sendable {
+    package let name: String
     /// As upstream stores it; 0 for a side that nothing tells, which fits anything.
-    let shape: [Int]
+    package let shape: [Int]
+
+    package init(name: String, shape: [Int]) {
+      self.name = name
+      self.shape = shape
+    }
   }
 
-  let name: String
-  let kind: TensorKind
-  let parts: [Part]
+  package let name: String
+  package let kind: TensorKind
+  package let parts: [Part]
 }
 
 /// The groups in which quantization errors are reported.
-enum TensorKind: String, Sendable, CaseIterable {
+package enum TensorKind: String, Sendable, CaseIterable {
   case visionPatch = "vision patch embedding"
   case visionQKV = "vision qkv"
   case visionOut = "vision attention out"
@@ -43,13 +48,13 @@ enum TensorKind: String, Sendable, CaseIterable {
 }
 
 /// Every tensor of a model in the order in which it lies in the .petar file.
-struct TensorPlanner {
+package struct TensorPlanner {
   let description: ModelDescription
   /// Phi-3 layout: qkv_proj and gate_up_proj.
   let fused: Bool
   private var plans: [TensorPlan] = []
 
-  static func plans(for description: ModelDescription, fused: Bool) -> [TensorPlan] {
+  package static func plans(for description: ModelDescription, fused: Bool) -> [TensorPlan] {
     var planner = TensorPlanner(description: description, fused: fused)
     planner.addTower(.pet, prefix: visionPrefix)
     planner.addMask()

@@ -27,7 +27,7 @@ package struct Compute: Sendable {
     self.pool = pool
   }
 
-  var kernels: pk_kernels { instructionSet.kernels.pointee }
+  package var kernels: pk_kernels { instructionSet.kernels.pointee }
 
   // ---- Operations on rows -----------------------------------------------------------------------------------------
 

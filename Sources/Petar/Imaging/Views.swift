@@ -7,6 +7,12 @@ package struct Views: Sendable {
     package let pet: Buffer<Float>
     package let mask: Buffer<Float>
     package let ct: Buffer<Float>
+
+    package init(pet: Buffer<Float>, mask: Buffer<Float>, ct: Buffer<Float>) {
+      self.pet = pet
+      self.mask = mask
+      self.ct = ct
+    }
   }
 
   package let extent: ModelDescription.Extent
@@ -15,6 +21,16 @@ package struct Views: Sendable {
   /// What was done to the grids.
   package let geometry: JSON
   package let warnings: [String]
+
+  package init(
+    extent: ModelDescription.Extent, global: Arrays, focal: Arrays, geometry: JSON = .null, warnings: [String] = []
+  ) {
+    self.extent = extent
+    self.global = global
+    self.focal = focal
+    self.geometry = geometry
+    self.warnings = warnings
+  }
 
   /// In the order of `petar_view_array`.
   package var arrays: [Buffer<Float>] { [global.pet, global.mask, global.ct, focal.pet, focal.mask, focal.ct] }

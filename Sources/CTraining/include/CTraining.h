@@ -1,0 +1,67 @@
+/* What training computes beside matrix products: derivatives of the operations on rows, the loss and AdamW.
+ *
+ * Vectors of 16 lanes, written once (operations.inc) and compiled for several instruction sets. Sums over a
+ * row run in 16 lanes (column modulo 16) and end in one tree, so a result depends on neither threads nor alignment.
+ * "+=" means that a result is added to what is there. Pointers may be the same only where it says so. */
+#ifndef CTRAINING_H
+#define CTRAINING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ct_adamw_rates {
+    float beta1, beta2, epsilon;
+    float decay;         /* 1 - learning rate * weight decay */
+    float step_size;     /* learning rate / (1 - beta1^step) */
+    float root_correction; /* 1 / sqrt(1 - beta2^step) */
+    float gradient_scale; /* of clipping */
+} ct_adamw_rates;
+
+typedef struct ct_operations {
+    /* y = x + bias; x or bias may be NULL and then counts as zero. y may be x. */
+    void (*add_bias)(const float *x, const float *bias, size_t count, float *y);
+
+    /* sums[c] += sum over `rows` rows, `stride` apart, of x[r][c]. */
+    void (*column_sums)(const float *x, size_t stride, size_t rows, size_t width, float *sums);
+
+    /* dx += the gradient of x through y = (x - mean) / sqrt(variance + epsilon) * weight + bias, from dy.
+     * dweight and dbias += theirs, summed over the rows; both NULL where they are frozen. */
+    void (*layer_norm_backward)(const float *x, const float *dy, size_t rows, size_t width, const float *weight,
+                                float epsilon, float *dx, float *dweight, float *dbias);
+
+    /* The same for y = x / sqrt(mean(x^2) + epsilon) * weight. */
+    void (*rms_norm_backward)(const float *x, const float *dy, size_t rows, size_t width, const float *weight,
+                              float epsilon, float *dx, float *dweight);
+
+    /* dy *= the derivative of x/2 (1 + erf(x / sqrt 2)) at x. */
+    void (*gelu_backward)(const float *x, size_t count, float *dy);
+
+    /* For y = silu(gate) * up: gate and up, `width` floats each, side by side in gate_up, become their own gradients. */
+    void (*silu_gate_backward)(const float *dy, size_t width, float *gate_up);
+
+    /* row = exp(scale * (row - largest)) over [begin, end) and 0 elsewhere in [0, count). Returns the sum; log_sum gets
+     * log(sum) + scale * largest, with which softmax can be computed again. */
+    float (*softmax)(float *row, size_t begin, size_t end, size_t count, float scale, float *log_sum);
+
+    /* row = softmax(scale * row) over [begin, end) and 0 elsewhere in [0, count). */
+    void (*softmax_again)(float *row, size_t begin, size_t end, size_t count, float scale, float log_sum);
+
+    /* dp = scale * p * (dp - sum of p dp): the gradient of the scores, from that of their softmax p. */
+    void (*softmax_backward)(const float *p, float *dp, size_t count, float scale);
+
+    /* Turns the pairs (x[i], x[half + i]) back by the angles whose cosines and sines are given. */
+    void (*rope_backward)(float *x, size_t half, const float *cosines, const float *sines);
+
+    /* Returns -log softmax(logits)[target]; the logits become scale * (softmax - one at the target). */
+    double (*cross_entropy)(float *logits, size_t count, size_t target, float scale);
+
+    double (*sum_of_squares)(const float *x, size_t count);
+
+    /* One step of AdamW. The gradient is used up: it is zero afterwards. */
+    void (*adamw)(float *value, float *gradient, float *mean, float *square, size_t count, const ct_adamw_rates *rates);
+} ct_operations;
+
+/* The table for this processor. */
+const ct_operations *ct_operations_best(void);
+
+#endif /* CTRAINING_H */

@@ -1,0 +1,65 @@
+import Petar
+
+/// Linear layers from fused features to the decoder's width, with GELU between them in an MLP.
+struct Projector {
+  let layers: [LinearLayer]
+  let activates: Bool
+
+  /// What a forward pass leaves behind. Memory lies in the arena.
+  struct Trace {
+    let rows: Int
+    let output: UnsafeMutablePointer<Float>
+    /// Of each layer; before the activation and after it, which are the same without one.
+    fileprivate let inputs: [UnsafePointer<Float>]
+    fileprivate let outputs: [UnsafeMutablePointer<Float>]
+  }
+
+  init(_ parameters: Parameters) throws {
+    let projector = parameters.description.projector
+    layers = try (0..<projector.layers).map {
+      try LinearLayer(parameters, weight: TensorName.projectorWeight($0), bias: TensorName.projectorBias($0))
+    }
+    activates = projector.kind == .mlp
+  }
+
+  var isTrained: Bool { layers.contains(where: \.isTrained) }
+
+  func forward(_ x: UnsafePointer<Float>, rows: Int, _ engine: Engine) throws -> Trace {
+    var inputs: [UnsafePointer<Float>] = []
+    var outputs: [UnsafeMutablePointer<Float>] = []
+    var current = x
+    for (index, layer) in layers.enumerated() {
+      let output = try engine.arena.floats(rows * layer.outputs)
+      try layer.forward(current, rows: rows, into: output, engine)
+      inputs.append(current)
+      outputs.append(output)
+      current = UnsafePointer(output)
+      if activates, index < layers.count - 1 {
+        let activated = try engine.arena.floats(rows * layer.outputs)
+        GELU.forward(output, rows: rows, width: layer.outputs, into: activated, engine)
+        current = UnsafePointer(activated)
+      }
+    }
+    return Trace(rows: rows, output: UnsafeMutablePointer(mutating: current), inputs: inputs, outputs: outputs)
+  }
+
+  /// - Parameter dx: gets the gradient of the inputs, if it is wanted.
+  func backward(
+    _ trace: Trace, gradient: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>?, _ engine: Engine
+  ) throws {
+    try engine.arena.scoped {
+      var gradient = gradient
+      for (index, layer) in layers.enumerated().reversed() {
+        guard index > 0 else {
+          return try layer.backward(trace.inputs[0], gradient, rows: trace.rows, into: dx, engine)
+        }
+        let below = try engine.arena.floats(trace.rows * layer.inputs)
+        try layer.backward(trace.inputs[index], gradient, rows: trace.rows, into: below, engine)
+        if activates {
+          GELU.backward(trace.outputs[index - 1], rows: trace.rows, width: layer.inputs, gradient: below, engine)
+        }
+        gradient = UnsafePointer(below)
+      }
+    }
+  }
+}

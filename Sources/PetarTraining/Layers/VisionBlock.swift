@@ -1,0 +1,85 @@
+import Petar
+
+/// `x += out(attention(norm1 x)); x += mlpOut(gelu(mlpIn(norm2 x)))`
+struct VisionBlock: ResidualBlock {
+  let norm1: LayerNormLayer
+  let qkv: LinearLayer
+  let attention: Attention
+  let out: LinearLayer
+  let norm2: LayerNormLayer
+  let mlpIn: LinearLayer
+  let mlpOut: LinearLayer
+
+  struct Saved {
+    let normed1, qkv, logSums, attended, middle, normed2, mlp, activated: UnsafeMutablePointer<Float>
+  }
+
+  init(_ parameters: Parameters, _ tower: TensorName.Tower, _ layer: Int) throws {
+    let vision = parameters.description.vision
+    func norm(_ weight: String, _ bias: String) throws -> LayerNormLayer {
+      LayerNormLayer(
+        weight: try Weight(parameters, weight), bias: try Weight(parameters, bias), epsilon: vision.normEpsilon)
+    }
+    norm1 = try norm(TensorName.norm1Weight(tower, layer), TensorName.norm1Bias(tower, layer))
+    qkv = try LinearLayer(
+      parameters, weight: TensorName.visionQKV(tower, layer),
+      bias: vision.qkvBias ? TensorName.visionQKVBias(tower, layer) : nil)
+    let heads = parameters.description.visionHeads
+    attention = Attention(heads: heads, keyHeads: heads, headWidth: vision.headWidth, causal: false)
+    out = try LinearLayer(
+      parameters, weight: TensorName.visionOut(tower, layer), bias: TensorName.visionOutBias(tower, layer))
+    norm2 = try norm(TensorName.norm2Weight(tower, layer), TensorName.norm2Bias(tower, layer))
+    mlpIn = try LinearLayer(
+      parameters, weight: TensorName.mlpIn(tower, layer), bias: TensorName.mlpInBias(tower, layer))
+    mlpOut = try LinearLayer(
+      parameters, weight: TensorName.mlpOut(tower, layer), bias: TensorName.mlpOutBias(tower, layer))
+  }
+
+  var width: Int { norm1.weight.columns }
+  var isTrained: Bool {
+    norm1.isTrained || norm2.isTrained || [qkv, out, mlpIn, mlpOut].contains(where: \.isTrained)
+  }
+
+  func forward(
+    _ x: UnsafePointer<Float>, _ layout: RowLayout, into y: UnsafeMutablePointer<Float>, _ engine: Engine
+  ) throws -> Saved {
+    let (rows, width, arena) = (layout.rows, width, engine.arena)
+    let saved = Saved(
+      normed1: try arena.floats(rows * width), qkv: try arena.floats(rows * qkv.outputs),
+      logSums: try arena.floats(rows * attention.heads), attended: try arena.floats(rows * width),
+      middle: try arena.floats(rows * width),
+      normed2: try arena.floats(rows * width), mlp: try arena.floats(rows * mlpIn.outputs),
+      activated: try arena.floats(rows * mlpIn.outputs))
+    norm1.forward(x, rows: rows, into: saved.normed1, engine)
+    try qkv.forward(saved.normed1, rows: rows, into: saved.qkv, engine)
+    try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
+    try out.forward(saved.attended, rows: rows, into: saved.middle, residual: x, engine)
+    norm2.forward(saved.middle, rows: rows, into: saved.normed2, engine)
+    try mlpIn.forward(saved.normed2, rows: rows, into: saved.mlp, engine)
+    GELU.forward(saved.mlp, rows: rows, width: mlpIn.outputs, into: saved.activated, engine)
+    try mlpOut.forward(saved.activated, rows: rows, into: y, residual: saved.middle, engine)
+    return saved
+  }
+
+  func backward(
+    _ x: UnsafePointer<Float>, _ saved: Saved, _ layout: RowLayout, gradient: UnsafeMutablePointer<Float>,
+    _ engine: Engine
+  ) throws {
+    let (rows, width, arena) = (layout.rows, width, engine.arena)
+    let dnormed = try arena.floats(rows * width)
+    try arena.scoped {
+      let dmlp = try arena.floats(rows * mlpIn.outputs)
+      try mlpOut.backward(saved.activated, gradient, rows: rows, into: dmlp, engine)
+      GELU.backward(saved.mlp, rows: rows, width: mlpIn.outputs, gradient: dmlp, engine)
+      try mlpIn.backward(saved.normed2, dmlp, rows: rows, into: dnormed, engine)
+    }
+    try norm2.backward(saved.middle, dnormed, rows: rows, addingTo: gradient, engine)
+
+    let dattended = try arena.floats(rows * width)
+    let dqkv = try arena.floats(rows * qkv.outputs)
+    try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
+    try attention.backward(saved.qkv, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
+    try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
+    try norm1.backward(x, dnormed, rows: rows, addingTo: gradient, engine)
+  }
+}

@@ -1,0 +1,68 @@
+import CPetar
+import Foundation
+import Petar
+import PetarConversion
+
+/// Writes f32 tensors into a .safetensors file as PyTorch reads it. The file appears complete or not at all.
+enum SafetensorsWriter {
+  /// Tensors whose values lie one after another.
+  struct Stack {
+    let parts: [TensorPlan.Part]
+    /// Asked for when they are written: they need not all be there at a time.
+    let values: () throws -> Buffer<Float>
+  }
+
+  /// - Throws: `PETAR_ERROR_IO` with the system's reason; what was at `path` is then untouched.
+  static func write(_ stacks: [Stack], to path: String) throws {
+    let partial = path + ".partial"
+    let descriptor = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw failure("create", partial) }
+    do {
+      defer { close(descriptor) }
+      try header(of: stacks.flatMap(\.parts)).withUnsafeBytes { try write($0, to: descriptor, partial) }
+      for stack in stacks {
+        let values = try stack.values()
+        try write(UnsafeRawBufferPointer(values.elements), to: descriptor, partial)
+      }
+      guard fsync(descriptor) == 0 else { throw failure("write", partial) }
+      guard rename(partial, path) == 0 else { throw failure("name", path) }
+    } catch {
+      unlink(partial)
+      throw error
+    }
+  }
+
+  /// The header's length, then JSON padded with spaces to a multiple of 8.
+  private static func header(of tensors: [TensorPlan.Part]) -> [UInt8] {
+    var members: [(String, JSON)] = [("__metadata__", .object([("format", .string("pt"))]))]
+    var offset = 0
+    for tensor in tensors {
+      let end = offset + tensor.shape.reduce(4, *)
+      members.append(
+        (
+          tensor.name,
+          .object([
+            ("dtype", .string("F32")), ("shape", .integers(tensor.shape)), ("data_offsets", .integers([offset, end])),
+          ])
+        ))
+      offset = end
+    }
+    var text = Array(JSON.object(members).text.utf8)
+    text += Array(repeating: UInt8(ascii: " "), count: (8 - text.count % 8) % 8)
+    return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
+  }
+
+  private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String) throws {
+    var done = 0
+    while done < bytes.count {
+      let count = Foundation.write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw failure("write", path) }
+      done += count
+    }
+  }
+
+  private static func failure(_ what: String, _ path: String) -> PetarError {
+    PetarError(PETAR_ERROR_IO, "cannot \(what) \(path): \(String(cString: strerror(errno)))")
+  }
+}
