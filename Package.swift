@@ -14,6 +14,7 @@ let package = Package(
     .executable(name: "petar-describe", targets: ["petar-describe"]),
     .executable(name: "petar-convert", targets: ["petar-convert"]),
     .executable(name: "petar-bench", targets: ["petar-bench"]),
+    .executable(name: "petar-train", targets: ["petar-train"]),
   ],
   targets: [
     // The contract and the C pieces.
@@ -29,9 +30,14 @@ let package = Package(
       name: "Petar", dependencies: ["CPetar", "CKernels", "CZlib", "CZstd"], exclude: ["ABI/petar.map"],
       swiftSettings: strict),
 
+    // Training, and the phantoms to train on.
+    .target(name: "PetarTraining", dependencies: ["Petar", "CPetar", "CZlib"], swiftSettings: strict),
+
     // The tools.
+    .target(name: "PetarConsole", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
     .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
-    .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
+    .executableTarget(name: "petar-convert", dependencies: ["PetarConsole", "PetarConversion"], swiftSettings: strict),
+    .executableTarget(name: "petar-train", dependencies: ["PetarConsole", "PetarTraining"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
 
     // What the machine can do, and what the library makes of it.
@@ -40,7 +46,7 @@ let package = Package(
     .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(
-      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CZlib"]),
+      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "PetarTraining", "CPetar", "CKernels", "CZlib"]),
   ],
   swiftLanguageModes: [.v6]
 )
