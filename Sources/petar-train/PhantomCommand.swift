@@ -88,7 +88,8 @@ enum PhantomCommand {
       "\(summary.findings) findings (\(tracers.joined(separator: ", "))), \(summary.organQuestions) organ questions",
     ]
     if let least = summary.shares.min(), let mean = mean(summary.shares), let greatest = summary.shares.max() {
-      lines.append("lesions fill \(percent(least)) to \(percent(greatest)) % of the PET's volume, \(percent(mean)) on average")
+      lines.append(
+        "lesions fill \(percent(least)) to \(percent(greatest)) % of the PET's volume, \(percent(mean)) on average")
     }
     if summary.withoutQuestion > 0 {
       lines.append("\(summary.withoutQuestion) lesions lie above the last slice with SUV > 5 and carry no question")

@@ -14,6 +14,8 @@ struct Body: Sendable {
   private(set) var parts: [Part] = []
   /// y of the back in the atlas.
   var back: Float = 0
+  /// The trunk without skin and the fat under it: no muscle reaches beyond.
+  var wall = Shape(.zero, .zero) { _ in 0 }
   /// Drawn from for what differs between patients beyond the warp.
   var random: PhantomRandom
 
@@ -22,6 +24,7 @@ struct Body: Sendable {
     random = PhantomRandom(patient.seed, 2)
     addOutline()
     addMuscles()
+    addScalp()
     addChest()
     addAbdomen()
     addPelvis()
@@ -38,9 +41,9 @@ struct Body: Sendable {
   mutating func add(_ name: String?, _ tissue: Tissue, _ shape: Shape) { add(name, tissue, [shape]) }
 
   /// A bone: a shell of cortex around marrow.
-  mutating func addBone(_ name: String, _ shapes: [Shape], shell: Float = 2.2) {
+  mutating func addBone(_ name: String, _ shapes: [Shape], shell: Float = 2.2, marrow: Tissue = .marrow) {
     add(name, .cortex, shapes)
-    add(name, .marrow, shapes.map { $0.inset(shell) })
+    add(name, marrow, shapes.map { $0.inset(shell) })
   }
 
   /// A muscle with the thin layer of fat that parts it from its neighbours.
@@ -62,10 +65,12 @@ enum Landmark {
     ("C4", 711, -7, Point(11.5, 8, 7.5)), ("C5", 694, -10, Point(12, 8.5, 7.5)), ("C6", 677, -15, Point(12.5, 9, 7.5)),
     ("C7", 659, -21, Point(13.5, 9.5, 8)), ("T1", 640, -28, Point(14, 10, 8.5)), ("T2", 620, -35, Point(14, 11, 9)),
     ("T3", 600, -41, Point(14, 12, 9)), ("T4", 579, -46, Point(14, 13, 9.5)), ("T5", 557, -50, Point(14.5, 13.5, 10)),
-    ("T6", 535, -53, Point(15, 14.5, 10)), ("T7", 512, -55, Point(15.5, 15, 10.5)), ("T8", 488, -56, Point(16, 15.5, 11)),
+    ("T6", 535, -53, Point(15, 14.5, 10)), ("T7", 512, -55, Point(15.5, 15, 10.5)),
+    ("T8", 488, -56, Point(16, 15.5, 11)),
     ("T9", 463, -55, Point(17, 16, 11.5)), ("T10", 437, -53, Point(18, 16, 12)), ("T11", 410, -49, Point(19, 16, 12.5)),
     ("T12", 380, -44, Point(20.5, 16, 13)), ("L1", 348, -38, Point(21.5, 16.5, 13.5)),
-    ("L2", 314, -33, Point(22.5, 17, 14)), ("L3", 279, -30, Point(23.5, 17, 14)), ("L4", 243, -30, Point(24.5, 17.5, 14)),
+    ("L2", 314, -33, Point(22.5, 17, 14)), ("L3", 279, -30, Point(23.5, 17, 14)),
+    ("L4", 243, -30, Point(24.5, 17.5, 14)),
     ("L5", 208, -36, Point(25.5, 17.5, 13.5)),
   ]
 
@@ -75,7 +80,8 @@ enum Landmark {
 
   /// The outside of the rib cage: half-width, half-depth, y of the middle.
   static let cage = Profile([
-    (330, Point(118, 84, 2)), (370, Point(128, 89, 4)), (420, Point(134, 93, 5)), (470, Point(136, 95, 6)),
+    (250, Point(112, 80, 2)), (330, Point(118, 84, 2)), (370, Point(128, 89, 4)), (420, Point(134, 93, 5)),
+    (470, Point(136, 95, 6)),
     (520, Point(132, 93, 4)), (560, Point(121, 86, 0)), (600, Point(100, 74, -8)), (630, Point(76, 58, -15)),
     (652, Point(48, 40, -22)), (668, Point(20, 18, -28)),
   ])

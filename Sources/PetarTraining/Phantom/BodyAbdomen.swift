@@ -17,7 +17,9 @@ extension Body {
     add(
       "liver", .liver,
       [right.cut { max(underDome.distance($0), -1000) }, left, Shape.ellipsoid(Point(44, 18, 400), Point(50, 56, 46))])
-    add("portal_vein_and_splenic_vein", .blood, Shape.tube([Point(60, 12, 388), Point(36, 14, 362), Point(14, 12, 336)], [5, 7, 7.5]))
+    add(
+      "portal_vein_and_splenic_vein", .blood,
+      Shape.tube([Point(60, 12, 388), Point(36, 14, 362), Point(14, 12, 336)], [5, 7, 7.5]))
     add(
       "portal_vein_and_splenic_vein", .blood,
       Shape.tube([Point(14, 12, 336), Point(-20, 6, 340), Point(-60, -16, 356), Point(-80, -30, 366)], [6, 5, 4.5, 4]))
@@ -28,7 +30,9 @@ extension Body {
     let full = random.uniform(0.75...1.15)
     add("gallbladder", .bile, .ellipsoid(Point(54, 58, 326), Point(14, 16, 27) * full, turn: Turn(x: 18)))
     let size = random.uniform(0.88...1.15)
-    add("spleen", .spleen, Shape.ellipsoid(Point(-96, -38, 376), Point(25, 42, 52) * size, turn: Turn(x: -18, y: 12, z: -20)).cut(inside))
+    add(
+      "spleen", .spleen,
+      Shape.ellipsoid(Point(-96, -38, 376), Point(25, 42, 52) * size, turn: Turn(x: -18, y: 12, z: -20)).cut(inside))
   }
 
   private mutating func addStomachAndPancreas() {
@@ -47,13 +51,17 @@ extension Body {
     add(
       "pancreas", .pancreas,
       Shape.tube(
-        [Point(28, 14, 296), Point(30, 20, 316), Point(8, 26, 328), Point(-26, 16, 338), Point(-58, -4, 350), Point(-82, -22, 364)],
+        [
+          Point(28, 14, 296), Point(30, 20, 316), Point(8, 26, 328), Point(-26, 16, 338), Point(-58, -4, 350),
+          Point(-82, -22, 364),
+        ],
         [11, 14, 10, 10.5, 10, 8]))
     add(
       "duodenum", .duodenum,
       Shape.tube(
         [
-          Point(16, 48, 324), Point(40, 38, 332), Point(54, 16, 322), Point(54, 6, 288), Point(42, 6, 262), Point(8, 10, 258),
+          Point(16, 48, 324), Point(40, 38, 332), Point(54, 16, 322), Point(54, 6, 288), Point(42, 6, 262),
+          Point(8, 10, 258),
           Point(-20, 10, 272), Point(-26, 20, 296),
         ], [12, 12.5, 12.5, 12, 11.5, 11, 11, 10.5]))
     bothSides { body, side in
@@ -77,7 +85,10 @@ extension Body {
       body.add("", .fat, .ellipsoid(hilum, Point(14, 10, 22) * size, turn: turn(22)))
       body.add(
         "", .urineTract,
-        [.ellipsoid(hilum + Point(1, 0, 0).mirrored(side), Point(8, 7, 15) * size), .rod(hilum, hilum + Point(-9, 8, -16).mirrored(side), 5, 3)])
+        [
+          .ellipsoid(hilum + Point(1, 0, 0).mirrored(side), Point(8, 7, 15) * size),
+          .rod(hilum, hilum + Point(-9, 8, -16).mirrored(side), 5, 3),
+        ])
       // The ureter, seen in pieces, as it moves.
       let course = [
         hilum + Point(-9, 8, -16).mirrored(side), Point(40, -6, 260).mirrored(side), Point(36, -2, 210).mirrored(side),
@@ -90,7 +101,8 @@ extension Body {
   private mutating func addBowel() {
     addSmallBowel()
     let path = [
-      Point(84, 22, 168), Point(96, 12, 200), Point(102, 0, 250), Point(100, 2, 292), Point(84, 34, 306), Point(56, 62, 286),
+      Point(84, 22, 168), Point(96, 12, 200), Point(102, 0, 250), Point(100, 2, 292), Point(84, 34, 306),
+      Point(56, 62, 286),
       Point(14, 74, 270), Point(-30, 72, 274), Point(-66, 56, 306), Point(-94, 16, 342), Point(-104, -12, 318),
       Point(-106, -14, 270), Point(-102, 0, 222), Point(-82, 20, 186), Point(-50, 28, 176), Point(-24, 8, 190),
       Point(8, -6, 176), Point(4, -34, 158), Point(0, -52, 134), Point(0, -52, 110), Point(0, -34, 84),
@@ -129,8 +141,8 @@ extension Body {
       var previous: Point?
       for step in 0...6 {
         let across = (Float(step) / 6 * 2 - 1) * reach * (forward ? 1 : -1)
-        let depth = (step.isMultiple(of: 2) ? 24 : 52) + random.uniform(-9...9)
-        let place = Point(across + random.uniform(-8...8), depth, height + random.uniform(-9...9))
+        let depth = random.uniform(14...64)
+        let place = Point(across + random.uniform(-12...12), depth, height + random.uniform(-13...13))
         if let previous {
           let radius = random.uniform(9.5...12.5)
           walls.append(.rod(previous, place, radius))

@@ -35,17 +35,17 @@ extension Body {
   private mutating func addLungVessels(_ side: Side, within lung: Shape) {
     let hilum = Point(34, -14, 532).mirrored(side)
     var shapes: [Shape] = []
-    for _ in 0..<26 {
+    for _ in 0..<34 {
       var direction = random.inBall()
       direction = Point(abs(direction.x) + 0.15, direction.y, direction.z * 1.3).mirrored(side)
       direction /= max(direction.length, 0.01)
       var place = hilum
-      var radius = random.uniform(2.6...4.2)
-      let steps = 5
+      var radius = random.uniform(2.8...4.6)
+      let steps = 6
       let stride = random.uniform(15...23)
       for _ in 0..<steps {
         let next = place + direction * stride
-        shapes.append(.rod(place, next, radius, radius * 0.72).cut(lung))
+        shapes.append(.rod(place, next, radius, radius * 0.76).cut(lung))
         if radius > 1.6 {
           let aside = direction + random.inBall() * 0.9
           let side = next + aside / max(aside.length, 0.01) * stride * 1.2
@@ -54,7 +54,7 @@ extension Body {
         direction += random.inBall() * 0.35
         direction /= max(direction.length, 0.01)
         place = next
-        radius *= 0.72
+        radius *= 0.76
       }
     }
     add(nil, .lungVessel, shapes)
@@ -103,8 +103,12 @@ extension Body {
           Point(-20, -32, 578), Point(-20, -36, 540), Point(-17, -36, 470), Point(-13, -31, 420), Point(-9, -20, 372),
           Point(-7, -12, 340), Point(-5, -6, 300), Point(-3, -4, 262), Point(-1, -5, 246),
         ], [15, 15.5, 15.5, 14, 13, 12.5, 12, 11.5, 11, 10.5, 10, 9.5, 9, 8.5]))
-    add("brachiocephalic_trunk", .blood, Shape.tube([Point(8, 14, 600), Point(16, 14, 622), Point(24, 6, 636)], [7.5, 7]))
-    add("brachiocephalic_vein_right", .blood, Shape.tube([Point(26, 15, 598), Point(30, 18, 622), Point(36, 14, 640)], 7.5))
+    add(
+      "brachiocephalic_trunk", .blood,
+      Shape.tube([Point(8, 14, 600), Point(16, 14, 622), Point(24, 6, 636)], [7.5, 7]))
+    add(
+      "brachiocephalic_vein_right", .blood,
+      Shape.tube([Point(26, 15, 598), Point(30, 18, 622), Point(36, 14, 640)], 7.5))
     add(
       "brachiocephalic_vein_left", .blood,
       Shape.tube([Point(26, 20, 602), Point(2, 34, 612), Point(-24, 26, 628), Point(-36, 14, 640)], 7))
@@ -123,7 +127,8 @@ extension Body {
       body.add("", .blood, Shape.tube([at(36, 14, 640), at(34, 14, 690), at(36, 6, 740)], 5.5))
       body.add("", .blood, Shape.tube([at(36, 14, 640), at(80, 6, 640), at(122, -2, 610)], [6, 5, 4]))
     }
-    add("inferior_vena_cava", .blood,
+    add(
+      "inferior_vena_cava", .blood,
       Shape.tube(
         [
           Point(20, -6, 244), Point(22, -3, 300), Point(24, 0, 350), Point(25, 0, 400), Point(22, 8, 440),

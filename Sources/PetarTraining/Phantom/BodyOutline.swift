@@ -4,7 +4,8 @@ extension Body {
     let fat = patient.fat
     // Without the subcutaneous fat: half-width, half-depth, y of the middle.
     let lean: [(Float, Point, Float)] = [
-      (50, Point(160, 80, 0), 1.0), (85, Point(164, 90, -4), 1.2), (125, Point(163, 97, -4), 1.2),
+      (56, Point(18, 34, 0), 0.2), (72, Point(104, 72, 0), 0.8), (92, Point(160, 90, -4), 1.2),
+      (125, Point(163, 97, -4), 1.2),
       (170, Point(158, 97, -6), 1.1), (215, Point(148, 94, -4), 1), (260, Point(138, 91, 0), 1),
       (310, Point(137, 91, 2), 1), (360, Point(143, 96, 3), 0.8), (420, Point(150, 102, 4), 0.6),
       (480, Point(155, 106, 4), 0.5), (530, Point(160, 106, 2), 0.5), (575, Point(164, 100, -4), 0.5),
@@ -24,11 +25,18 @@ extension Body {
     let skin = trunk(1).stack(squareness: 2.3)
     back = trunk(1).values.reduce(0) { min($0, $1.z - $1.y) }
     let wall = trunk(0).stack(squareness: 2.3)
+    self.wall = wall
     var outer = [skin]
     var inner = [wall]
     for side in Side.allCases {
       outer += limbs(side, grown: 0)
       inner += limbs(side, grown: -max(fat * 0.4, 5))
+      let buttock = Shape.ellipsoid(Point(76, -62, 104).mirrored(side), Point(74, 38, 66))
+      outer.append(buttock.inset(-fat))
+      inner.append(buttock)
+      let shoulder = shoulder(side)
+      outer.append(shoulder.inset(-fat * 0.4 - 3))
+      inner.append(shoulder)
     }
     if !patient.male {
       let size = Point(56 + fat * 0.5, 22 + fat * 0.8, 48 + fat * 0.5)
@@ -51,7 +59,8 @@ extension Body {
     // Fat between the belly's organs, down to the floor of the pelvis.
     let cavity = Profile([
       (75, Point(40, 40, 0)), (110, Point(70, 60, 6)), (160, Point(92, 70, 8)), (210, Point(108, 78 * girth, 6)),
-      (260, Point(118, 80 * girth, 4)), (320, Point(118, 82 * girth, 4)), (380, Point(118, 84, 5)), (430, Point(100, 70, 8)),
+      (260, Point(118, 80 * girth, 4)), (320, Point(118, 82 * girth, 4)), (380, Point(118, 84, 5)),
+      (430, Point(100, 70, 8)),
     ]).stack(squareness: 2.3)
     add("", .fat, cavity)
   }
@@ -75,6 +84,11 @@ extension Body {
       shapes.append(.box(at(178, 10, 35), Point(20, 32, 58) + Point(repeating: grown * 0.4), rounding: 14))
     }
     return shapes
+  }
+
+  private func shoulder(_ side: Side) -> Shape {
+    let place = patient.arms == .up ? Point(148, -8, 646) : Point(162, -18, 612)
+    return .ellipsoid(place.mirrored(side), Point(33, 36, 44))
   }
 
   /// The layers of fat between the muscles of the thighs and arms.
@@ -105,22 +119,28 @@ extension Body {
       body.addMuscle(
         "iliopsoas_\(side)",
         Shape.tube(
-          [at(27, -30, 352), at(36, -24, 310), at(44, -20, 255), at(58, -4, 200), at(76, 18, 150), at(88, 14, 108), at(96, -8, 78)],
+          [
+            at(27, -30, 352), at(36, -24, 310), at(44, -20, 255), at(58, -4, 200), at(76, 18, 150), at(88, 14, 108),
+            at(96, -8, 78),
+          ],
           [7, 15, 22, 21, 18, 15, 9])
           + [.ellipsoid(at(84, -22, 212), Point(14, 38, 42), turn: .mirrored(z: -34, side))])
-      body.addMuscle("gluteus_minimus_\(side)", [.ellipsoid(at(112, 8, 168), Point(10, 30, 38), turn: .mirrored(z: -18, side))])
-      body.addMuscle("gluteus_medius_\(side)", [.ellipsoid(at(128, -2, 190), Point(15, 44, 48), turn: .mirrored(z: -22, side))])
       body.addMuscle(
-        "gluteus_maximus_\(side)", [.ellipsoid(at(82, -70, 118), Point(60, 27, 72), turn: .mirrored(x: 8, z: 14, side))])
-      // Chest and shoulder.
-      body.addMuscle("", [.ellipsoid(at(82, 82, 575), Point(58, 14, 48), turn: .mirrored(z: -22, side))])
-      body.addMuscle("", Shape.tube([at(120, -78, 420), at(136, -60, 500), at(142, -40, 580)], [14, 20, 24]))
-      let shoulder = body.patient.arms == .up ? at(150, -6, 650) : at(168, -16, 612)
-      body.addMuscle("", [.ellipsoid(shoulder, Point(34, 36, 44))])
-      body.addMuscle("", [.ellipsoid(at(88, -86, 590), Point(44, 16, 52), turn: .mirrored(z: 22, side))])
-      body.addMuscle("", Shape.tube([at(24, -64, 740), at(52, -56, 672), at(100, -46, 648)], [14, 20, 14]))
-      // The neck's.
-      body.addMuscle("", Shape.tube([at(46, -16, 768), at(40, 8, 710), at(20, 34, 640)], [10, 11, 8]))
+        "gluteus_minimus_\(side)", [.ellipsoid(at(112, 8, 168), Point(10, 30, 38), turn: .mirrored(z: -18, side))])
+      body.addMuscle(
+        "gluteus_medius_\(side)", [.ellipsoid(at(128, -2, 190), Point(15, 44, 48), turn: .mirrored(z: -22, side))])
+      body.addMuscle(
+        "gluteus_maximus_\(side)", [.ellipsoid(at(80, -68, 112), Point(60, 25, 64), turn: .mirrored(x: 8, z: 14, side))]
+      )
+      // Chest, back and shoulder; the neck's.
+      let wall = body.wall.inset(1.5)
+      func within(_ shapes: [Shape]) -> [Shape] { shapes.map { $0.cut(wall) } }
+      body.addMuscle("", within([.ellipsoid(at(82, 82, 575), Point(60, 15, 50), turn: .mirrored(z: -22, side))]))
+      body.addMuscle("", within(Shape.tube([at(118, -76, 420), at(132, -60, 500), at(138, -40, 580)], [14, 20, 24])))
+      body.addMuscle("", [body.shoulder(side)])
+      body.addMuscle("", within([.ellipsoid(at(88, -86, 590), Point(44, 16, 52), turn: .mirrored(z: 22, side))]))
+      body.addMuscle("", within(Shape.tube([at(20, -46, 740), at(46, -48, 672), at(94, -46, 642)], [10, 17, 13])))
+      body.addMuscle("", within(Shape.tube([at(43, -16, 768), at(38, 8, 710), at(20, 32, 640)], [9, 10, 8])))
     }
   }
 }

@@ -3,12 +3,14 @@ extension Body {
     bothSides { body, side in
       func at(_ x: Float, _ y: Float, _ z: Float) -> Point { Point(x, y, z).mirrored(side) }
       // Fat around the vessels of the groin and along the wall of the pelvis.
-      body.add("", .fat, .ellipsoid(at(74, 58, 96), Point(26, 22, 40)))
+      body.add("", .fat, .ellipsoid(at(74, 56, 100), Point(22, 18, 36)).cut(body.wall.inset(2)))
       let artery = [at(3, -5, 244), at(22, -8, 220), at(38, -6, 196), at(56, 14, 156), at(70, 40, 118), at(76, 50, 96)]
       body.add("iliac_artery_\(side)", .blood, Shape.tube(artery, [7, 6.5, 6, 5.5, 5, 5]))
       let internalArtery = [at(38, -8, 196), at(42, -34, 168), at(44, -44, 140)]
       body.add("iliac_artery_\(side)", .blood, Shape.tube(internalArtery, [4.5, 4, 3.5]))
-      let vein = [Point(18, -8, 244), at(24, -18, 220), at(40, -18, 194), at(54, 2, 154), at(64, 32, 118), at(66, 42, 96)]
+      let vein = [
+        Point(18, -8, 244), at(24, -18, 220), at(40, -18, 194), at(54, 2, 154), at(64, 32, 118), at(66, 42, 96),
+      ]
       body.add("iliac_vena_\(side)", .blood, Shape.tube(vein, [8, 8, 7.5, 7, 6.5, 6.5]))
       body.add("", .blood, Shape.tube([at(76, 50, 96), at(78, 42, 40), at(76, 26, -40)], [5, 4.5, 4]))
       body.add("", .blood, Shape.tube([at(66, 42, 96), at(72, 34, 40), at(74, 20, -40)], [6.5, 5.5, 5]))

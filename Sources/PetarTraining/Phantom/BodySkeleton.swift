@@ -80,15 +80,27 @@ extension Body {
       func at(_ x: Float, _ y: Float, _ z: Float) -> Point { Point(x, y, z).mirrored(side) }
       let up = body.patient.arms == .up
       let joint = up ? at(134, -22, 652) : at(150, -22, 618)
-      let shaft = up ? [joint, at(150, -8, 690), at(136, 18, 800), at(110, 45, 1000)] : [joint, at(170, -26, 586), at(198, -30, 400), at(197, -20, 360)]
-      body.addBone("clavicula_\(side)", Shape.tube([at(20, 62, 630), at(58, 48, 642), at(98, 14, 652), up ? at(118, -12, 662) : at(136, -10, 640)], [8, 6.5, 6, 7]))
+      let shaft =
+        up
+        ? [joint, at(150, -8, 690), at(136, 18, 800), at(110, 45, 1000)]
+        : [joint, at(170, -26, 586), at(198, -30, 400), at(197, -20, 360)]
+      body.addBone(
+        "clavicula_\(side)",
+        Shape.tube(
+          [at(20, 62, 630), at(58, 48, 642), at(98, 14, 652), up ? at(118, -12, 662) : at(136, -10, 640)],
+          [8, 6.5, 6, 7]))
       let blade = up ? at(104, -76, 590) : at(92, -84, 575)
       let plate = Shape.ellipsoid(blade, Point(40, 4.5, 62), turn: .mirrored(x: -8, y: up ? -22 : -6, z: 30, side))
       body.addBone(
         "scapula_\(side)",
-        [plate, .rod(blade + Point(-28, -12, 30).mirrored(side), joint + Point(6, -14, 16).mirrored(side), 5.5, 7), .ellipsoid(joint + Point(-22, 0, -6).mirrored(side), Point(10, 14, 18))],
+        [
+          plate, .rod(blade + Point(-28, -12, 30).mirrored(side), joint + Point(6, -14, 16).mirrored(side), 5.5, 7),
+          .ellipsoid(joint + Point(-22, 0, -6).mirrored(side), Point(10, 14, 18)),
+        ],
         shell: 1.6)
-      body.addBone("humerus_\(side)", [.ellipsoid(joint, Point(24, 23, 24))] + Shape.tube(shaft, [18, 14, 12, 12]), shell: 3.2)
+      let humerus = Shape.tube(shaft, [18, 14, 12, 12])
+      body.addBone("humerus_\(side)", [.ellipsoid(joint, Point(24, 23, 24)), humerus[0]], shell: 2.4)
+      body.addBone("humerus_\(side)", Array(humerus[1...]), shell: 4, marrow: .fat)
       guard !up else { return }
       // Forearm and hand, which have no class.
       for offset in [Point(-8, 4, 0), Point(8, -4, 0)] {
@@ -97,7 +109,9 @@ extension Body {
       }
       for finger in 0..<4 {
         let depth = Float(finger) * 11 - 12
-        body.add("", .cortex, Shape.tube([at(181, 6 + depth, 84), at(178, 8 + depth, 40), at(176, 12 + depth, -12)], [5, 4, 3.2]))
+        body.add(
+          "", .cortex,
+          Shape.tube([at(181, 6 + depth, 84), at(178, 8 + depth, 40), at(176, 12 + depth, -12)], [5, 4, 3.2]))
       }
     }
   }
@@ -107,14 +121,19 @@ extension Body {
     bothSides { body, side in
       func at(_ x: Float, _ y: Float, _ z: Float) -> Point { Point(x, y, z).mirrored(side) }
       let wing = Shape.ellipsoid(at(96, -20, 196), Point(8.5, 66, 58), turn: .mirrored(y: 14, z: -34, side))
-      let socket = Shape.ellipsoid(at(84, 2, 122), Point(34, 34, 36)).without(.ellipsoid(at(95, 3, 120), Point(28, 27, 27)))
+      let socket = Shape.ellipsoid(at(84, 2, 122), Point(34, 34, 36)).without(
+        .ellipsoid(at(95, 3, 120), Point(28, 27, 27)))
       let shapes: [Shape] = [
         wing, socket, .rod(at(62, -46, 178), at(80, -4, 140), 15, 16), .rod(at(58, -62, 190), at(70, -44, 200), 13, 9),
-        .rod(at(74, -24, 108), at(62, -42, 68), 16, 15), .rod(at(72, 26, 122), at(16, 60, 96), 11, 9), .rod(at(15, 58, 88), at(54, -30, 62), 8, 9),
+        .rod(at(74, -24, 108), at(62, -42, 68), 16, 15), .rod(at(72, 26, 122), at(16, 60, 96), 11, 9),
+        .rod(at(15, 58, 88), at(54, -30, 62), 8, 9),
       ]
       body.addBone("hip_\(side)", shapes, shell: 2.4)
       let femur: [Shape] =
-        [.ellipsoid(at(94, 3, 121), Point(24, 24, 24)), .rod(at(96, 2, 120), at(128, -8, 92), 16, 19), .rod(at(136, -12, 108), at(128, -10, 84), 14, 17)]
+        [
+          .ellipsoid(at(94, 3, 121), Point(24, 24, 24)), .rod(at(96, 2, 120), at(128, -8, 92), 16, 19),
+          .rod(at(136, -12, 108), at(128, -10, 84), 14, 17),
+        ]
         + Shape.tube([at(127, -9, 88), at(118, -2, 30), at(104, 6, -170)], [18, 15.5, 14.5])
       body.add("femur_\(side)", .cortex, femur)
       body.add("femur_\(side)", .marrow, Array(femur[..<3]).map { $0.inset(2.4) })
@@ -122,7 +141,12 @@ extension Body {
       // Adults' shafts hold fat.
       body.add("femur_\(side)", .fat, Shape.tube([at(118, -2, 34), at(104, 6, -170)], [8.5, 8]))
     }
-    addBone("vertebrae_S1", [.box(Point(0, -46, 172), Point(27, 20, 15), rounding: 9, turn: Turn(x: 24)), .box(Point(0, -60, 176), Point(54, 14, 16), rounding: 10, turn: Turn(x: 24))])
+    addBone(
+      "vertebrae_S1",
+      [
+        .box(Point(0, -46, 172), Point(27, 20, 15), rounding: 9, turn: Turn(x: 24)),
+        .box(Point(0, -60, 176), Point(54, 14, 16), rounding: 10, turn: Turn(x: 24)),
+      ])
     addBone(
       "sacrum",
       [

@@ -67,7 +67,9 @@ package struct LesionFinding: Sendable, Equatable {
     var fields: [String: String] = [:]
     for field in text.dropLast().split(separator: ".") {
       let parts = field.split(separator: ":", maxSplits: 1)
-      guard parts.count == 2, fields.updateValue(trimmed(parts[1]), forKey: trimmed(parts[0])) == nil else { return nil }
+      guard parts.count == 2, fields.updateValue(trimmed(parts[1]), forKey: trimmed(parts[0])) == nil else {
+        return nil
+      }
     }
     guard let region = fields["Region"], let organ = fields["Organ"], let subSite = fields["Sub-site"],
       let findings = fields["Findings"]

@@ -63,15 +63,19 @@ extension LesionSite {
   }
 
   private static let neck =
-    site("neck", "lymph node", "cervical", .node, [Point(34, 20, 722), Point(32, 22, 694)], paired: true, [4, 2, 1, 1])
+    site(
+      "neck", "lymph node", "cervical", .node, [Point(34, 20, 722), Point(32, 22, 694)], paired: true, [4, 2, 1, 1])
     + site("neck", "lymph node", "supraclavicular", .node, [Point(66, 18, 664)], paired: true, [4, 2, 1, 3])
     + site("neck", "thyroid gland", "lobe", .parenchyma, [Point(22, 20, 662)], paired: true, largest: 25, [3, 2, 0, 0])
 
   private static let chest =
-    site("chest", "lymph node", "axillary", .node, [Point(138, 14, 592), Point(140, 12, 562)], paired: true, [5, 2, 1, 1])
-    + site("chest", "lymph node", "paratracheal", .node, [Point(24, 2, 618), Point(24, 0, 600)], paired: true, [5, 2, 1, 2])
+    site(
+      "chest", "lymph node", "axillary", .node, [Point(138, 14, 592), Point(140, 12, 562)], paired: true, [5, 2, 1, 1])
+    + site(
+      "chest", "lymph node", "paratracheal", .node, [Point(24, 2, 618), Point(24, 0, 600)], paired: true, [5, 2, 1, 2])
     + site("chest", "lymph node", "subcarinal", .node, [Point(3, -16, 540)], [3, 1, 1, 1])
-    + site("chest", "lymph node", "hilar", .node, [Point(46, -18, 538), Point(46, -18, 518)], paired: true, [4, 1, 1, 1])
+    + site(
+      "chest", "lymph node", "hilar", .node, [Point(46, -18, 538), Point(46, -18, 518)], paired: true, [4, 1, 1, 1])
     + site("chest", "esophagus", "middle third", .hollow, [Point(-4, -26, 520), Point(-6, -24, 480)], [2, 1, 0, 0])
 
   private static let lungs =
@@ -90,7 +94,8 @@ extension LesionSite {
   private static func chestBones(_ patient: Patient) -> [LesionSite] {
     func ribs(_ part: String, _ shares: [Float]) -> [LesionSite] {
       site(
-        "chest", "rib", part, .bone, (2...8).flatMap { rib in shares.map { Landmark.rib(rib, share: $0) } }, paired: true,
+        "chest", "rib", part, .bone, (2...8).flatMap { rib in shares.map { Landmark.rib(rib, share: $0) } },
+        paired: true,
         between: false, scatter: Point(1, 1, 2), axis: part == "lateral" ? Point(0, 0.8, -0.6) : Point(1, 0, -0.2),
         [2, 1, 1.5, 2.5])
     }
@@ -132,17 +137,25 @@ extension LesionSite {
       largest: 60, [2.5, 0, 1, 1])
     + site("abdomen", "adrenal gland", "body", .hollow, [Point(44, -36, 362)], paired: true, [4, 2, 1, 1])
     + site("abdomen", "pancreas", "head", .parenchyma, [Point(29, 18, 308)], axis: Point(0, 0.3, 1), [2.5, 6, 0, 0.5])
-    + site("abdomen", "pancreas", "body", .parenchyma, [Point(-18, 17, 335)], axis: Point(1, 0.4, -0.3), [2.5, 5, 0, 0.5])
-    + site("abdomen", "pancreas", "tail", .parenchyma, [Point(-72, -15, 358)], axis: Point(1, 0.6, -0.4), [2.5, 6, 0, 0.5])
-    + site("abdomen", "stomach", "body", .hollow, [Point(-68, 40, 350)], scatter: Point(4, 6, 8), largest: 90, [3, 2, 0, 0])
-    + site("abdomen", "colon", "ascending", .hollow, [Point(102, 2, 262), Point(101, 4, 240)], largest: 70, [3, 1, 0, 0])
-    + site("abdomen", "colon", "descending", .hollow, [Point(-106, -14, 290), Point(-104, -6, 245)], largest: 70, [3, 1, 0, 0])
+    + site(
+      "abdomen", "pancreas", "body", .parenchyma, [Point(-18, 17, 335)], axis: Point(1, 0.4, -0.3), [2.5, 5, 0, 0.5])
+    + site(
+      "abdomen", "pancreas", "tail", .parenchyma, [Point(-72, -15, 358)], axis: Point(1, 0.6, -0.4), [2.5, 6, 0, 0.5])
+    + site(
+      "abdomen", "stomach", "body", .hollow, [Point(-68, 40, 350)], scatter: Point(4, 6, 8), largest: 90, [3, 2, 0, 0])
+    + site(
+      "abdomen", "colon", "ascending", .hollow, [Point(102, 2, 262), Point(101, 4, 240)], largest: 70, [3, 1, 0, 0])
+    + site(
+      "abdomen", "colon", "descending", .hollow, [Point(-106, -14, 290), Point(-104, -6, 245)], largest: 70,
+      [3, 1, 0, 0])
     + site(
       "abdomen", "omentum", "anterior", .hollow, [Point(52, 76, 244), Point(36, 80, 230)], paired: true,
       axis: Point(0.8, 0, 0.6), largest: 90, [3, 2, 0.5, 0.5])
 
   private static let abdominalNodes =
-    site("abdomen", "lymph node", "para-aortic", .node, [Point(-27, -4, 310), Point(-25, -4, 268)], largest: 90, [5, 4, 6, 6])
+    site(
+      "abdomen", "lymph node", "para-aortic", .node, [Point(-27, -4, 310), Point(-25, -4, 268)], largest: 90,
+      [5, 4, 6, 6])
     + site("abdomen", "lymph node", "aortocaval", .node, [Point(9, 2, 300), Point(9, 4, 268)], [4, 3, 5, 5])
     + site(
       "abdomen", "lymph node", "mesenteric", .node, [Point(-20, 42, 226), Point(20, 42, 236)],
@@ -155,15 +168,19 @@ extension LesionSite {
       scatter: Point(3, 2, 1), [3, 2, 4, 4])
 
   private static let pelvis =
-    site("pelvis", "lymph node", "common iliac", .node, [Point(30, -8, 216), Point(36, -6, 202)], paired: true, [3, 2, 7, 7])
+    site(
+      "pelvis", "lymph node", "common iliac", .node, [Point(30, -8, 216), Point(36, -6, 202)], paired: true,
+      [3, 2, 7, 7])
     + site(
       "pelvis", "lymph node", "external iliac", .node, [Point(56, 16, 156), Point(64, 32, 134)], paired: true,
       axis: Point(0.4, 0.6, -0.8), [4, 2, 9, 9])
     + site("pelvis", "lymph node", "internal iliac", .node, [Point(44, -34, 162)], paired: true, [2, 1, 6, 6])
-    + site("pelvis", "lymph node", "inguinal", .node, [Point(76, 60, 92), Point(78, 62, 80)], paired: true, [4, 1, 3, 3])
+    + site(
+      "pelvis", "lymph node", "inguinal", .node, [Point(76, 60, 92), Point(78, 62, 80)], paired: true, [4, 1, 3, 3])
     + site("pelvis", "rectum", "middle third", .hollow, [Point(0, -52, 122)], largest: 60, [3, 1, 1, 1])
     + site(
-      "pelvis", "gluteus maximus", "muscle belly", .parenchyma, [Point(86, -72, 136), Point(84, -72, 108)], paired: true,
+      "pelvis", "gluteus maximus", "muscle belly", .parenchyma, [Point(86, -72, 136), Point(84, -72, 108)],
+      paired: true,
       scatter: Point(10, 4, 8), largest: 90, [2, 1, 0.5, 0.5])
 
   private static let pelvicBones =
@@ -172,9 +189,13 @@ extension LesionSite {
       axis: Point(0.55, 0.83, 0), largest: 70, [4, 2, 6, 7])
     + site("pelvis", "hip bone", "acetabulum", .bone, [Point(78, 4, 146)], paired: true, largest: 50, [3, 1, 4, 5])
     + site("pelvis", "hip bone", "ischium", .bone, [Point(66, -36, 84)], paired: true, [2, 1, 4, 5])
-    + site("pelvis", "hip bone", "pubis", .bone, [Point(44, 44, 108), Point(30, 52, 102)], paired: true, axis: Point(0.8, -0.5, 0.3), [2, 1, 3, 4])
+    + site(
+      "pelvis", "hip bone", "pubis", .bone, [Point(44, 44, 108), Point(30, 52, 102)], paired: true,
+      axis: Point(0.8, -0.5, 0.3), [2, 1, 3, 4])
     + site("pelvis", "sacrum", "ala", .bone, [Point(36, -60, 174), Point(32, -66, 156)], paired: true, [3, 2, 4, 4])
-    + site("lower extremity", "femur", "head", .bone, [Point(94, 3, 121)], paired: true, axis: Point(0.8, 0, -0.6), [1.5, 1, 2, 2])
+    + site(
+      "lower extremity", "femur", "head", .bone, [Point(94, 3, 121)], paired: true, axis: Point(0.8, 0, -0.6),
+      [1.5, 1, 2, 2])
     + site(
       "lower extremity", "femur", "trochanter", .bone, [Point(128, -9, 94)], paired: true, [2, 1, 2, 3])
     + site(
@@ -182,6 +203,7 @@ extension LesionSite {
       [2, 1, 2, 3])
 
   private static let prostate = site(
-    "pelvis", "prostate", "peripheral zone", .parenchyma, [Point(13, 8, 84)], paired: true, host: "prostate", largest: 25,
+    "pelvis", "prostate", "peripheral zone", .parenchyma, [Point(13, 8, 84)], paired: true, host: "prostate",
+    largest: 25,
     [2, 0, 12, 14])
 }

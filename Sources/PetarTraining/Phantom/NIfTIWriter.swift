@@ -55,7 +55,8 @@ enum NIfTIWriter {
     // noise, which most of the bytes are, no larger.
     guard
       deflateInit2_(
-        &stream, 3, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK
+        &stream, 3, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+        == Z_OK
     else { throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "\(path): no memory to compress it") }
     defer { deflateEnd(&stream) }
     let bound = Int(deflateBound(&stream, UInt(header.count + voxels.count)))

@@ -12,11 +12,11 @@ package struct PhantomDataset: Sendable {
   package static let splits = ["train", "validation", "test"]
 
   /// One exam of one patient.
-  struct Plan: Sendable {
-    let patient: Int
-    let visit: Int
-    let name: String
-    let split: String
+  package struct Plan: Sendable {
+    package let patient: Int
+    package let visit: Int
+    package let name: String
+    package let split: String
   }
 
   package struct Summary: Sendable {
@@ -35,7 +35,7 @@ package struct PhantomDataset: Sendable {
 
   let folder: String
   let seed: UInt64
-  let plans: [Plan]
+  package let plans: [Plan]
 
   /// - Parameters:
   ///   - exams: 1 or more.
@@ -61,7 +61,9 @@ package struct PhantomDataset: Sendable {
   /// Makes all exams, `threads` at a time. The folder appears under its name when it is complete, or not at all.
   /// - Parameter progress: called after each exam; what it throws ends the work.
   /// - Throws: `PETAR_ERROR_IO`; `PETAR_ERROR_INVALID_ARGUMENT` if the folder is there already.
-  package func write(threads: Int, progress: @escaping @Sendable (_ done: Int, _ total: Int) throws -> Void) throws -> Summary {
+  package func write(threads: Int, progress: @escaping @Sendable (_ done: Int, _ total: Int) throws -> Void) throws
+    -> Summary
+  {
     guard access(folder, F_OK) != 0 else {
       throw PetarError(
         PETAR_ERROR_INVALID_ARGUMENT, "\(folder) is there already; give a new name, nothing is overwritten")
@@ -71,7 +73,8 @@ package struct PhantomDataset: Sendable {
       try makeFolder(partial)
       try makeFolder(partial + "/exams")
       let records = try writeExams(into: partial + "/exams", threads: threads, progress: progress)
-      try writeFile(Array(records.flatMap(\.lines).joined(separator: "\n").utf8) + [10], path: partial + "/dataset.jsonl")
+      try writeFile(
+        Array(records.flatMap(\.lines).joined(separator: "\n").utf8) + [10], path: partial + "/dataset.jsonl")
       try writeFile(Array(description(records).utf8), path: partial + "/dataset.json")
       guard rename(partial, folder) == 0 else { throw fileError(folder, errno) }
       return summary(records)
@@ -182,7 +185,9 @@ private struct Record: Sendable {
   let description: JSON
 
   init(_ plan: PhantomDataset.Plan, _ exam: PhantomExam, seconds: Double) {
-    func line(_ task: String, _ map: String, _ label: UInt8, _ question: String, _ answer: String, _ more: [(String, JSON)])
+    func line(
+      _ task: String, _ map: String, _ label: UInt8, _ question: String, _ answer: String, _ more: [(String, JSON)]
+    )
       -> String
     {
       JSON.object(

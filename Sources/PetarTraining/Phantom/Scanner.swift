@@ -18,7 +18,7 @@ struct Scanner: Sendable {
     let plane = random.uniform(3...3.9)
     let slice = random.pick([3, 3.27, 4] as [Float])
     petSpacing = Point(plane, plane, slice)
-    let fine = random.uniform(2...2.5)
+    let fine = random.uniform(2.3...2.8)
     ctSpacing = Point(fine, fine, slice)
   }
 
@@ -69,7 +69,7 @@ struct Scanner: Sendable {
       let thickness = min(max((area / 60_000).squareRoot(), 0.6), 1.6)
       for index in range {
         let value = image[index]
-        let inAir: Float = value < -950 ? 0.45 : 1
+        let inAir: Float = value < -950 ? 0.2 : 1
         image[index] = value + spread * thickness * inAir * grain[index]
         rounded[index] = Int16(max(min(image[index].rounded(), 3071), -1024))
       }

@@ -15,7 +15,7 @@ package enum Tracer: String, CaseIterable, Sendable {
 
 /// What a part of the body is made of: how dense it is on CT and how much of each tracer it takes up.
 enum Tissue: Int, CaseIterable, Sendable {
-  case air, skin, fat, muscle, lung, lungVessel, blood, myocardium, cartilage, cortex, marrow, disc, cord
+  case air, skin, fat, muscle, lung, lungVessel, blood, myocardium, cartilage, cortex, marrow, diploe, disc, cord
   case liver, bile, spleen, kidney, urine, urineTract, adrenal, pancreas, stomach, stomachFluid, gas, duodenum
   case smallBowel, colon, stool, esophagus, airwayWall, thyroid, prostate, uterus, gland, testis
   case greyMatter, whiteMatter, cerebellum, deepGrey, csf, pituitary, salivary, lacrimal, mucosa, eye, table
@@ -34,7 +34,8 @@ enum Tissue: Int, CaseIterable, Sendable {
     case .myocardium: ((3.6, 1.5, 2.0, 1.7), 0.55, (48, 105))
     case .cartilage: ((0.6, 0.6, 0.8, 0.5), 0.1, (110, 115))
     case .cortex: ((0.8, 0.6, 1.2, 0.5), 0.1, (620, 630))
-    case .marrow: ((1.4, 1.1, 3.4, 0.9), 0.16, (190, 200))
+    case .marrow: ((1.4, 1.1, 3.4, 0.9), 0.16, (160, 175))
+    case .diploe: ((0.9, 0.6, 1.5, 0.5), 0.12, (380, 385))
     case .disc: ((0.8, 0.7, 1.2, 0.6), 0.1, (80, 82))
     case .cord: ((1.7, 0.6, 0.6, 0.5), 0.1, (30, 32))
     case .liver: ((2.4, 6.5, 9.5, 6.0), 0.16, (58, 108))
@@ -69,7 +70,7 @@ enum Tissue: Int, CaseIterable, Sendable {
     case .lacrimal: ((1.8, 1.6, 2.0, 8), 0.25, (35, 50))
     case .mucosa: ((2.6, 1.6, 1.8, 2.6), 0.25, (35, 60))
     case .eye: ((1.0, 0.4, 0.5, 0.4), 0.1, (12, 12))
-    case .table: ((0, 0, 0, 0), 0, (-350, -350))
+    case .table: ((0, 0, 0, 0), 0, (-60, -60))
     }
   }
 
