@@ -1,7 +1,7 @@
 """Draw exams of a phantom data set as a physician looks at them. Needs numpy, nibabel and matplotlib.
 
-    petar-train phantom --exams 12 --seed 1 --out phantoms
-    python docs/draw_phantoms.py phantoms docs/figures
+petar-train phantom --exams 12 --seed 1 --out phantoms
+python docs/draw_phantoms.py phantoms docs/figures
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ def draw_exam(exam: Exam, answer: str, label: int, path: Path) -> None:
     show_fused(below[2], exam, 2, place[2], 8)
     show(below[3], exam.pet, 2, exam.pet.plane(2, place[2]), cmap="gray_r", vmin=0, vmax=8)
     mask = exam.lesions.plane(2, place[2]) == label
-    below[3].contour(
-        mask.T, levels=[0.5], colors="red", linewidths=1, extent=exam.lesions.extent(2), origin="lower"
-    )
+    below[3].contour(mask.T, levels=[0.5], colors="red", linewidths=1, extent=exam.lesions.extent(2), origin="lower")
     figure.suptitle(answer, color="white", fontsize=10, y=0.905)
     save(figure, path, 55)
 
