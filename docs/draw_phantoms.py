@@ -101,16 +101,23 @@ def save(figure: Any, path: Path, dots: int) -> None:
 
 def draw_tracers(folder: Path, described: list[dict[str, Any]], path: Path) -> None:
     """Maximum intensity projections of one exam for each tracer."""
-    figure, panels = pyplot.subplots(1, 8, figsize=(15, 6.2))
-    for column, tracer in enumerate(("FDG", "DOTATATE", "fluciclovine", "DCFPyL")):
-        name = next(exam["exam"] for exam in described if exam["tracer"] == tracer)
-        exam = Exam.load(folder / "exams" / name)
+    tracers = ("FDG", "DOTATATE", "fluciclovine", "DCFPyL")
+    names = [next(exam["exam"] for exam in described if exam["tracer"] == tracer) for tracer in tracers]
+    exams = [Exam.load(folder / "exams" / name) for name in names]
+    # One scale for all of them.
+    sizes = [exam.pet.spacing * exam.pet.voxels.shape for exam in exams]
+    widths = [width for size in sizes for width in (size[0], size[1])]
+    height = max(size[2] for size in sizes)
+    figure, panels = pyplot.subplots(
+        1, 8, figsize=(15, 15 * height / sum(widths)), gridspec_kw={"width_ratios": widths}
+    )
+    for column, (tracer, exam) in enumerate(zip(tracers, exams)):
         most = {"FDG": 8, "DOTATATE": 15, "fluciclovine": 10, "DCFPyL": 15}[tracer]
         show_mip(panels[2 * column], exam, 1, most)
         show_mip(panels[2 * column + 1], exam, 0, most)
         panels[2 * column].set_title(f"{tracer}, SUV 0-{most}", fontsize=9, loc="left")
-    figure.subplots_adjust(wspace=0.02)
-    save(figure, path, 75)
+    figure.subplots_adjust(wspace=0.02, left=0, right=1, bottom=0, top=0.95)
+    save(figure, path, 70)
 
 
 def draw_exam(exam: Exam, answer: str, label: int, path: Path) -> None:
@@ -131,21 +138,23 @@ def draw_exam(exam: Exam, answer: str, label: int, path: Path) -> None:
     mask = exam.lesions.plane(2, place[2]) == label
     below[3].contour(mask.T, levels=[0.5], colors="red", linewidths=1, extent=exam.lesions.extent(2), origin="lower")
     figure.suptitle(answer, color="white", fontsize=10, y=0.905)
-    save(figure, path, 55)
+    save(figure, path, 75)
 
 
 def draw_levels(exam: Exam, path: Path) -> None:
     """Axial slices from the head to the thighs in the soft-tissue window, with the PET below each."""
     top = exam.pet.origin[2] + exam.pet.spacing[2] * (exam.pet.voxels.shape[2] - 1)
     bottom = exam.pet.origin[2]
-    figure, panels = pyplot.subplots(4, 6, figsize=(15, 8.2), facecolor="black")
+    figure, panels = pyplot.subplots(4, 6, figsize=(15, 7.6), facecolor="black")
     for index in range(12):
         place = top - 40 - (top - bottom - 80) * index / 11
         row, column = 2 * (index // 6), index % 6
         show_ct(panels[row][column], exam, 2, place, SOFT_TISSUE)
         show_fused(panels[row + 1][column], exam, 2, place, 8)
-    figure.subplots_adjust(wspace=0.02, hspace=0.02)
-    save(figure, path, 60)
+        for panel in (panels[row][column], panels[row + 1][column]):
+            panel.set_ylim(exam.pet.origin[1] - 25, exam.pet.extent(2)[3])
+    figure.subplots_adjust(wspace=0.02, hspace=0.02, left=0, right=1, bottom=0, top=1)
+    save(figure, path, 75)
 
 
 def main() -> None:

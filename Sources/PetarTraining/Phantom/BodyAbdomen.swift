@@ -3,16 +3,18 @@ import Glibc
 extension Body {
   mutating func addAbdomen() {
     addBowel()
-    addLiverAndSpleen()
-    addStomachAndPancreas()
+    addLiver()
     addKidneys()
+    addSpleen()
+    addStomachAndPancreas()
   }
 
-  private mutating func addLiverAndSpleen() {
+  private mutating func addLiver() {
     let inside = Landmark.cage.stack().inset(9)
     let underDome = Landmark.dome.right.inset(4)
     // Below the ribs the right lobe is free.
-    let right = Shape.ellipsoid(Point(74, 6, 372), Point(64, 80, 84), turn: Turn(y: -8)).cut(inside)
+    let length = random.uniform(0.9...1.1)
+    let right = Shape.ellipsoid(Point(74, 6, 372), Point(64, 80, 84 * length), turn: Turn(y: -8)).cut(inside)
     let left = Shape.ellipsoid(Point(2, 42, 392), Point(78, 38, 36), turn: Turn(y: 10)).cut(inside)
     add(
       "liver", .liver,
@@ -29,19 +31,23 @@ extension Body {
     }
     let full = random.uniform(0.75...1.15)
     add("gallbladder", .bile, .ellipsoid(Point(54, 58, 326), Point(14, 16, 27) * full, turn: Turn(x: 18)))
+  }
+
+  private mutating func addSpleen() {
+    let inside = Landmark.cage.stack().inset(9)
     let size = random.uniform(0.88...1.15)
     add(
       "spleen", .spleen,
-      Shape.ellipsoid(Point(-96, -38, 376), Point(25, 42, 52) * size, turn: Turn(x: -18, y: 12, z: -20)).cut(inside))
+      Shape.ellipsoid(Point(-84, -36, 380), Point(25, 42, 52) * size, turn: Turn(x: -18, y: 12, z: -20)).cut(inside))
   }
 
   private mutating func addStomachAndPancreas() {
     let path = [
-      Point(-58, -6, 408), Point(-70, 16, 384), Point(-68, 36, 350), Point(-46, 52, 318), Point(-14, 58, 308),
+      Point(-46, 4, 404), Point(-58, 22, 384), Point(-62, 38, 350), Point(-46, 52, 318), Point(-14, 58, 308),
       Point(14, 50, 322),
     ]
     let fullness = random.uniform(0.8...1.12)
-    let radii: [Float] = [31, 31, 26, 20, 16, 11].map { $0 * fullness }
+    let radii: [Float] = [28, 28, 25, 20, 16, 11].map { $0 * fullness }
     add("stomach", .stomach, Shape.tube(path, radii))
     let lumen = Shape.tube(path, radii.map { $0 - 5.5 })
     add("stomach", .stomachFluid, lumen)
@@ -89,6 +95,10 @@ extension Body {
           .ellipsoid(hilum + Point(1, 0, 0).mirrored(side), Point(8, 7, 15) * size),
           .rod(hilum, hilum + Point(-9, 8, -16).mirrored(side), 5, 3),
         ])
+      if body.random.chance(0.15) {
+        let place = centre + turn(22)(Point(20, 6, body.random.uniform(-34...34)).mirrored(side))
+        body.add("kidney_cyst_\(side)", .stomachFluid, .ellipsoid(place, Point(repeating: body.random.uniform(9...15))))
+      }
       // The ureter, seen in pieces, as it moves.
       let course = [
         hilum + Point(-9, 8, -16).mirrored(side), Point(40, -6, 260).mirrored(side), Point(36, -2, 210).mirrored(side),

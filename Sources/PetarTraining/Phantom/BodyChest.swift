@@ -71,8 +71,10 @@ extension Body {
 
   private mutating func addHeart() {
     let axis = Turn(x: 18, y: 0, z: 38)
+    let size = random.uniform(0.92...1.1)
     let whole: [Shape] = [
-      .ellipsoid(Point(-36, 38, 478), Point(38, 52, 40), turn: axis), .ellipsoid(Point(4, 40, 488), Point(34, 36, 42)),
+      .ellipsoid(Point(-36, 38, 478), Point(38, 52, 40) * size, turn: axis),
+      .ellipsoid(Point(4, 40, 488), Point(34, 36, 42) * size),
       .ellipsoid(Point(-10, 2, 506), Point(36, 22, 27)),
     ]
     add("heart", .blood, whole)

@@ -67,7 +67,7 @@ extension Body {
   }
 
   private mutating func addBrain() {
-    let brain = Shape.ellipsoid(Point(0, 6, 876), Point(67, 85, 65)).cut { 818 - $0.z }
+    let brain = Shape.ellipsoid(Point(0, 6, 876), Point(66, 84, 64)).cut { 824 - $0.z }
     add("brain", .csf, brain)
     add("brain", .greyMatter, brain.inset(2))
     add("brain", .cerebellum, .ellipsoid(Point(0, -46, 822), Point(49, 32, 24)))

@@ -130,10 +130,10 @@ extension LesionSite {
       "abdomen", "liver", "left lobe", .parenchyma, [Point(-14, 48, 394), Point(-46, 44, 402)],
       scatter: Point(8, 6, 6), host: "liver", largest: 70, [4, 8, 0.5, 0.5])
     + site(
-      "abdomen", "spleen", "upper pole", .parenchyma, [Point(-94, -46, 402)], scatter: Point(4, 6, 6), host: "spleen",
+      "abdomen", "spleen", "upper pole", .parenchyma, [Point(-80, -44, 404)], scatter: Point(4, 6, 6), host: "spleen",
       largest: 60, [2.5, 0, 1, 1])
     + site(
-      "abdomen", "spleen", "lower pole", .parenchyma, [Point(-98, -28, 348)], scatter: Point(4, 6, 6), host: "spleen",
+      "abdomen", "spleen", "lower pole", .parenchyma, [Point(-86, -28, 356)], scatter: Point(4, 6, 6), host: "spleen",
       largest: 60, [2.5, 0, 1, 1])
     + site("abdomen", "adrenal gland", "body", .hollow, [Point(44, -36, 362)], paired: true, [4, 2, 1, 1])
     + site("abdomen", "pancreas", "head", .parenchyma, [Point(29, 18, 308)], axis: Point(0, 0.3, 1), [2.5, 6, 0, 0.5])
