@@ -138,7 +138,7 @@ def draw_exam(exam: Exam, answer: str, label: int, path: Path) -> None:
     mask = exam.lesions.plane(2, place[2]) == label
     below[3].contour(mask.T, levels=[0.5], colors="red", linewidths=1, extent=exam.lesions.extent(2), origin="lower")
     figure.suptitle(answer, color="white", fontsize=10, y=0.905)
-    save(figure, path, 75)
+    save(figure, path, 62)
 
 
 def draw_levels(exam: Exam, path: Path) -> None:
@@ -154,7 +154,7 @@ def draw_levels(exam: Exam, path: Path) -> None:
         for panel in (panels[row][column], panels[row + 1][column]):
             panel.set_ylim(exam.pet.origin[1] - 25, exam.pet.extent(2)[3])
     figure.subplots_adjust(wspace=0.02, hspace=0.02, left=0, right=1, bottom=0, top=1)
-    save(figure, path, 75)
+    save(figure, path, 62)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ enum PhantomCommand {
 
       petar-train phantom --exams N --seed S --out DIR [--split NAME] [--threads N] [--json]
 
-      --exams      how many; an exam takes 2 to 4 s of one core and about 6 MB.
+      --exams      how many; an exam takes about 3 s of one core and 8 MB.
       --seed       a whole number of 0 or more. The same seed, and the same number of exams, give the same bytes.
       --out        the folder to make. It appears under this name when it is complete, or not at all.
       --split      puts every exam in this split (train, validation or test), as for a held-out set of another seed.
