@@ -12,6 +12,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from nibabel.affines import apply_affine
 
 EXAMS = 8
 TRACERS = ("FDG", "DOTATATE", "fluciclovine", "DCFPyL")
@@ -69,7 +70,7 @@ def test_geometry_and_units(dataset: Dataset) -> None:
             np.testing.assert_array_equal(labels.affine, pet.affine)
         # The CT covers the PET's field of view.
         corners = np.array([[0, 0, 0], np.array(pet.shape) - 1])
-        inside = nibabel.affines.apply_affine(np.linalg.inv(ct.affine) @ pet.affine, corners)
+        inside = apply_affine(np.linalg.inv(ct.affine) @ pet.affine, corners)
         assert (inside[0] > -0.01).all() and (inside[1] < np.array(ct.shape) - 0.99).all()
 
         suv, hu = dataset.voxels(exam, "pet"), dataset.voxels(exam, "ct")
@@ -124,7 +125,7 @@ def test_laterality_is_the_side_of_the_mask(dataset: Dataset) -> None:
             continue
         image = dataset.image(line["exam"], "lesions")
         voxels = np.argwhere(np.asarray(image.dataobj) == line["label"])
-        x = nibabel.affines.apply_affine(image.affine, voxels.mean(axis=0))[0]
+        x = apply_affine(image.affine, voxels.mean(axis=0))[0]
         # RAS: x grows to the patient's right. The spine stays within 15 mm of 0.
         assert (x > 0) == (side == "right"), f"{line['exam']} {line['label']}: x = {x}"
 
@@ -140,7 +141,7 @@ def test_ct_correlates_are_on_the_ct(dataset: Dataset) -> None:
         masks, ct = dataset.image(line["exam"], "lesions"), dataset.image(line["exam"], "ct")
         voxels = np.argwhere(np.asarray(masks.dataobj) == line["label"])
         middle = voxels[np.linalg.norm((voxels - voxels.mean(axis=0)) * masks.header.get_zooms(), axis=1) < 7]
-        places = nibabel.affines.apply_affine(np.linalg.inv(ct.affine) @ masks.affine, middle)
+        places = apply_affine(np.linalg.inv(ct.affine) @ masks.affine, middle)
         values = np.asarray(ct.dataobj)[tuple(np.rint(places).astype(int).T)]
         low, high = wanted[word]
         assert low < np.median(values) < high, f"{line['exam']} {line['label']}: {word}, {np.median(values)} HU"
