@@ -1,5 +1,4 @@
-# make              libpetar.so into build/lib, petar-convert, petar-describe, petar-train and petar-bench into
-#                   build/bin
+# make              libpetar.so into build/lib, petar-convert, petar-describe, petar-bench and petar-train into build/bin
 # make demo         describes a lesion of a generated PET/CT phantom with a small random model
 # make test         every test, then the linters
 # make bench        the machine's limits and what a model of PETAR-4B's size reaches of them
@@ -22,7 +21,7 @@ SHELL := /bin/bash
 ABI := $(shell sed -n 's/^.define PETAR_ABI_VERSION //p' Include/petar.h)
 SONAME := libpetar.so.$(ABI)
 LIBRARY := build/lib/libpetar.so.$(VERSION)
-TOOLS := build/bin/petar-convert build/bin/petar-describe build/bin/petar-train build/bin/petar-bench
+TOOLS := $(addprefix build/bin/,petar-convert petar-describe petar-bench petar-train)
 SOURCES := Package.swift $(shell find Sources Include -type f)
 
 # ---- Set-up: only what is missing ------------------------------------------------------------------------------------
@@ -64,8 +63,8 @@ $(LIBRARY): $(SOURCES) | packages
 $(TOOLS) &: $(SOURCES) | packages
 	$(SWIFT_BUILD) --product petar-convert
 	$(SWIFT_BUILD) --product petar-describe
-	$(SWIFT_BUILD) --product petar-train
 	$(SWIFT_BUILD) --product petar-bench
+	$(SWIFT_BUILD) --product petar-train
 	@mkdir -p build/bin
 	for tool in $(notdir $(TOOLS)); do strip -o build/bin/$$tool .build/static/release/$$tool; touch build/bin/$$tool; done
 

@@ -13,8 +13,8 @@ let package = Package(
     .library(name: "petar", type: .dynamic, targets: ["Petar"]),
     .executable(name: "petar-describe", targets: ["petar-describe"]),
     .executable(name: "petar-convert", targets: ["petar-convert"]),
-    .executable(name: "petar-train", targets: ["petar-train"]),
     .executable(name: "petar-bench", targets: ["petar-bench"]),
+    .executable(name: "petar-train", targets: ["petar-train"]),
   ],
   targets: [
     // The contract and the C pieces.
@@ -30,17 +30,20 @@ let package = Package(
       name: "Petar", dependencies: ["CPetar", "CKernels", "CZlib", "CZstd"], exclude: ["ABI/petar.map"],
       swiftSettings: strict),
 
-    // The tools.
-    .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
-    .target(
-      name: "CTraining", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    // Training, and the phantoms to train on.
     .systemLibrary(name: "COpenBLAS"),
     .target(
+      name: "CTraining", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+    .target(
       name: "PetarTraining",
-      dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CTraining", "COpenBLAS"],
+      dependencies: ["Petar", "PetarConversion", "CPetar", "CKernels", "CTraining", "COpenBLAS", "CZlib"],
       swiftSettings: strict),
-    .executableTarget(name: "petar-train", dependencies: ["PetarTraining"], swiftSettings: strict),
-    .executableTarget(name: "petar-convert", dependencies: ["PetarConversion"], swiftSettings: strict),
+
+    // The tools.
+    .target(name: "PetarConsole", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
+    .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
+    .executableTarget(name: "petar-convert", dependencies: ["PetarConsole", "PetarConversion"], swiftSettings: strict),
+    .executableTarget(name: "petar-train", dependencies: ["PetarConsole", "PetarTraining"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
 
     // What the machine can do, and what the library makes of it.

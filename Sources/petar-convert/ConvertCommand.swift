@@ -1,5 +1,6 @@
 import CPetar
 import Petar
+import PetarConsole
 import PetarConversion
 
 /// `petar-convert CHECKPOINT_DIR -o FILE.petar --weights TYPE`

@@ -1,5 +1,6 @@
 import CPetar
 import Petar
+import PetarConsole
 
 /// `petar-convert inspect FILE [--json]`
 enum InspectCommand {

@@ -1,5 +1,6 @@
 import CPetar
 import Petar
+import PetarConsole
 import PetarConversion
 
 /// `petar-convert synth --shape NAME --weights TYPE -o FILE`

@@ -1,6 +1,7 @@
 import CPetar
 import Glibc
 import Petar
+import PetarConsole
 import PetarConversion
 
 /// The exit code `--help` promises for a failure.

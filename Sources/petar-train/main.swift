@@ -1,22 +1,38 @@
-import Foundation
+import CPetar
+import Glibc
 import Petar
+import PetarConsole
 
-let usage = """
-  usage: petar-train bench [THREADS] [STEPS]
-
-  bench  times training steps of a small model (13 million parameters, batch of 8, f32)
-
-  """
-
-do {
-  let arguments = CommandLine.arguments.dropFirst()
-  let numbers = arguments.dropFirst().map { Int($0) ?? 0 }
-  guard arguments.first == "bench", numbers.count <= 2, numbers.allSatisfy({ $0 > 0 }) else {
-    FileHandle.standardError.write(Data(usage.utf8))
-    exit(2)
+/// The exit code `--help` promises for a failure.
+func exitCode(_ error: PetarError) -> Int32 {
+  switch error.status {
+  case PETAR_ERROR_INVALID_ARGUMENT: 2
+  case PETAR_ERROR_IO: 4
+  case PETAR_CANCELLED: 130
+  default: 1
   }
-  try bench(threads: numbers.first ?? ThreadPool.processors, steps: numbers.dropFirst().first ?? 10)
-} catch {
-  FileHandle.standardError.write(Data("petar-train: \(error)\n".utf8))
-  exit(1)
+}
+
+let words = CommandLine.arguments.dropFirst()
+let command = words.first ?? ""
+let wantsHelp = words.contains("--help") || words.contains("-h")
+do {
+  switch command {
+  case "":
+    printError(usage)
+    exit(2)
+  case "phantom" where wantsHelp: print(PhantomCommand.usage, terminator: "")
+  case "phantom": try PhantomCommand.run(words.dropFirst())
+  case "bench" where wantsHelp: print(BenchCommand.usage, terminator: "")
+  case "bench": try BenchCommand.run(words.dropFirst())
+  case "--version": print("petar-train \(Library.version)")
+  case _ where wantsHelp: print(usage, terminator: "")
+  default: throw UsageError(message: "there is no command \(command)")
+  }
+} catch let error as UsageError {
+  printError("petar-train: \(error.message)\nTry petar-train --help\n")
+  exit(2)
+} catch let error as PetarError {
+  printError("petar-train: \(error.message)\n")
+  exit(exitCode(error))
 }

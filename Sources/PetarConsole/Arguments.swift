@@ -1,18 +1,20 @@
 /// A command line that cannot be understood: the sentence for the user.
-struct UsageError: Error {
-  let message: String
+package struct UsageError: Error {
+  package let message: String
+
+  package init(message: String) { self.message = message }
 }
 
 /// Takes a command line apart: options with a value, options without, and the rest.
-struct Arguments {
+package struct Arguments {
   private var values: [String: String] = [:]
   private var flags: Set<String> = []
-  private(set) var positionals: [String] = []
+  package private(set) var positionals: [String] = []
 
   /// - Parameters:
   ///   - valued: options that take a value, as `--name VALUE` or `--name=VALUE`.
   ///   - plain: options that do not.
-  init(_ words: some Sequence<String>, valued: Set<String>, plain: Set<String>) throws {
+  package init(_ words: some Sequence<String>, valued: Set<String>, plain: Set<String>) throws {
     var words = Array(words)[...]
     var optionsEnded = false
     while let word = words.popFirst() {
@@ -41,16 +43,16 @@ struct Arguments {
     }
   }
 
-  func has(_ name: String) -> Bool { flags.contains(name) }
-  func value(_ name: String) -> String? { values[name] }
+  package func has(_ name: String) -> Bool { flags.contains(name) }
+  package func value(_ name: String) -> String? { values[name] }
 
-  func required(_ name: String) throws -> String {
+  package func required(_ name: String) throws -> String {
     guard let value = values[name] else { throw UsageError(message: "\(name) is missing") }
     return value
   }
 
   /// The one positional argument.
-  func single(_ what: String) throws -> String {
+  package func single(_ what: String) throws -> String {
     guard let first = positionals.first else { throw UsageError(message: "\(what) is missing") }
     guard positionals.count == 1 else {
       throw UsageError(message: "one \(what) is expected, \(positionals[1]) is one more word than that")

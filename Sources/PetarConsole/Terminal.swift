@@ -3,7 +3,7 @@ import Glibc
 import Petar
 import Synchronization
 
-func printError(_ text: String) { write(text, to: STDERR_FILENO) }
+package func printError(_ text: String) { write(text, to: STDERR_FILENO) }
 
 private func write(_ text: String, to descriptor: Int32) {
   var text = text
@@ -18,15 +18,15 @@ private func write(_ text: String, to descriptor: Int32) {
 }
 
 /// Progress on standard error: a bar on a terminal, a line for every tenth elsewhere.
-final class ProgressBar: Sendable {
+package final class ProgressBar: Sendable {
   private let label: String
   private let onTerminal = isatty(STDERR_FILENO) == 1
   private let start = ContinuousClock.now
   private let shown = Mutex(-1)
 
-  init(_ label: String) { self.label = label }
+  package init(_ label: String) { self.label = label }
 
-  func show(_ done: Int, _ total: Int) {
+  package func show(_ done: Int, _ total: Int) {
     let percent = total > 0 ? min(done * 100 / total, 100) : 100
     let step = onTerminal ? percent : percent / 10 * 10
     shown.withLock { shown in
@@ -45,16 +45,16 @@ final class ProgressBar: Sendable {
   }
 
   /// Ends the bar's line, so that what follows starts on one of its own.
-  func close() {
+  package func close() {
     if onTerminal, shown.withLock({ $0 >= 0 }) { printError("\n") }
   }
 }
 
 /// Whether Ctrl-C or a termination was asked for. The work looks here between blocks and cleans up after itself.
-enum Interrupt {
+package enum Interrupt {
   private static let requested = Atomic(false)
 
-  static func watch() {
+  package static func watch() {
     // Touched before the handler can be: initializing it there would not be safe.
     requested.store(false, ordering: .relaxed)
     for number in [SIGINT, SIGTERM, SIGHUP] {
@@ -62,7 +62,7 @@ enum Interrupt {
     }
   }
 
-  static func check() throws {
+  package static func check() throws {
     guard !requested.load(ordering: .relaxed) else {
       throw PetarError(PETAR_CANCELLED, "interrupted; nothing was left behind")
     }
