@@ -4,7 +4,7 @@
     python decoder_openvino.py run FILE.xml [N]    measures once and prints one JSON object
 
 Activations are quantized in groups of N (OpenVINO's default is 32; larger groups read prompts faster, less exactly).
-The graph is what OpenVINO's own export of a language model gives: weights int8 with a scale for each output, keys and
+The graph is modelled on OpenVINO's own export of a language model: weights int8 with a scale for each output, keys and
 values kept in the model's state, attention fused with them; the head reads the last position only. Needs: openvino,
 numpy; 8 GB of memory.
 """
