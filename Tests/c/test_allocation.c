@@ -163,6 +163,7 @@ int main(void) {
     test_counter();
     test_model("phi3-two-f32", 2, NULL);
     test_model("phi3-two-q8", 3, NULL);
+    test_model("phi3-two-q4", 2, NULL);
     test_model("llama-shared-q8", 1, NULL);
     test_model("small-views-q8", 2, run_in_turn);
     return check_summary("test_allocation");

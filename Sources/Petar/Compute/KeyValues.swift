@@ -71,8 +71,8 @@ package final class KeyValues {
         PETAR_ERROR_INTERNAL, "\(rows) positions do not fit behind \(count) of \(capacity) in the KV cache")
     }
     let first = count
-    let append = precision == .f32 ? pk_append_f32 : pk_append_i8
     func appendHead(_ head: Int) {
+      let append = precision == .f32 ? pk_append_f32 : pk_append_i8
       let scales = scales(head: head)
       append(
         newKeys + head * headWidth, keyStride, newValues + head * headWidth, valueStride, rows, headWidth, first,
@@ -80,7 +80,7 @@ package final class KeyValues {
         scales?.keys, scales?.values)
     }
     if rows > 16 {
-      pool.run(heads, appendHead)
+      pool.run(heads) { appendHead($0) }
     } else {
       for head in 0..<heads { appendHead(head) }
     }

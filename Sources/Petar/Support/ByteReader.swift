@@ -66,13 +66,10 @@ package struct ByteReader {
   }
 }
 
-/// `a * b`, or nil on overflow.
-package func product(_ factors: Int...) -> Int? {
-  var result = 1
-  for factor in factors {
-    let (value, overflow) = result.multipliedReportingOverflow(by: factor)
-    if overflow { return nil }
-    result = value
-  }
-  return result
+/// The product, or nil on overflow. Not variadic: the array of the factors would be memory, and decoding takes none.
+package func product(_ a: Int, _ b: Int, _ c: Int = 1, _ d: Int = 1) -> Int? {
+  let ab = a.multipliedReportingOverflow(by: b)
+  let abc = ab.partialValue.multipliedReportingOverflow(by: c)
+  let abcd = abc.partialValue.multipliedReportingOverflow(by: d)
+  return ab.overflow || abc.overflow || abcd.overflow ? nil : abcd.partialValue
 }
