@@ -12,8 +12,8 @@
 /* Registers, 32 in all. Float: 6 x 4 sums and 4 weights. Int8: 6 x 2 sums, 6 x 2 totals over groups and 2 weights.
  *
  * With groups of 128 a total costs a product and a sum beside 32 VPDPBUSD on the same units, so 94 % of the peak is the
- * most there is; 82-90 % is reached (Zen 4). Sums of 6 x 4 with the totals in memory, prefetching two panels,
- * unrolling by 8 and tiles of 8 x 1 for batches were measured and gave nothing. Asking early for the lines that are
+ * most there is; 82-90 % is reached (Zen 4). Sums of 6 x 4 with the totals in memory, prefetching two panels and
+ * unrolling by 8 were measured and gave nothing. Asking early for the lines that are
  * written did: 5 % at 768 columns. Attention has no totals in registers, but weights to make between the products:
  * 4 x 4. */
 #define PK_TABLE pk_avx512vnni

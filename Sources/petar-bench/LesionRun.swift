@@ -56,6 +56,8 @@ final class LesionRun {
     var request = DescribeRequest()
     request.question = question
     request.maxTokens = maxTokens
+    // A token a step: random weights repeat themselves, which would be guessed.
+    request.drafts = false
     self.request = request
   }
 
