@@ -49,4 +49,13 @@ PK_INLINE v16f widen(const uint16_t *halves) {
     return (v16f)(magnitude | special | (bits & 0x8000) << 16);
 }
 
+/* Small and not fast: unrolled, emulated vectors would be a twentieth of the library. */
+#undef PK_UNROLL
+#undef PK_FOUR_STEPS
+#define PK_UNROLL
+#define PK_FOUR_STEPS
+#pragma clang attribute push(__attribute__((minsize)), apply_to = function)
+
 #include "kernels.inc"
+
+#pragma clang attribute pop

@@ -138,6 +138,8 @@ final class Batch {
   private func take(_ lane: Lane, _ logits: UnsafePointer<Float>) throws {
     try lane.take(logits, vocabulary: description.decoder.vocabulary, &session.drafts) { piece, token in
       observer.onToken(lane.index, piece, token)
+      // The tokens of a step that come behind a cancelled one are not heard of.
+      try session.checkCancelled()
     }
     reportDecode()
   }

@@ -65,9 +65,9 @@ final class Lane {
 
   /// Takes the tokens that `rows` rows of logits call for: one, and one more for each drafted token that is right.
   /// - Parameter emit: a piece of text and its token, as `DescribeObserver.onToken` hears them.
-  /// - Throws: `PETAR_ERROR_NOT_FINITE`.
+  /// - Throws: `PETAR_ERROR_NOT_FINITE`, and what `emit` throws.
   func take(
-    _ logits: UnsafePointer<Float>, vocabulary: Int, _ drafts: inout Drafts, emit: (String, Int32?) -> Void
+    _ logits: UnsafePointer<Float>, vocabulary: Int, _ drafts: inout Drafts, emit: (String, Int32?) throws -> Void
   ) throws {
     let length = sequence.length - drafted.count
     var right = 0
@@ -81,7 +81,7 @@ final class Lane {
       context.append(token)
       let piece = stream.push(token)
       text += piece
-      emit(piece, token)
+      try emit(piece, token)
       if tokens.count >= maxTokens {
         stopReason = .maxTokens
         break
@@ -97,7 +97,7 @@ final class Lane {
     let rest = stream.finish()
     if !rest.isEmpty {
       text += rest
-      emit(rest, nil)
+      try emit(rest, nil)
     }
     timings.decode = clock.seconds
     if learns { drafts.learn(written: tokens) }
