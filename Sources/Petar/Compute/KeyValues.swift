@@ -7,9 +7,9 @@ package final class KeyValues {
   /// How a number is kept.
   package enum Precision: Sendable {
     case f32
-    /// A quarter of the memory: int8 with a scale for the key and one for the value of each position and head. Beside
-    /// q8 weights it costs next to nothing: SmolLM2-135M's perplexity is the same to 0.02 % (f16 was as good), and
-    /// eight texts of 300 positions, whose keys and values come from memory in every step, are read 10 % sooner.
+    /// A quarter of the memory: int8 with a scale for the key and one for the value of each position and head. q8 on
+    /// SmolLM2-135M then loses 0.23 % of perplexity instead of 0.12 %, and agrees with f32 on the likeliest token in
+    /// 96.4 % of positions instead of 96.5 %; without `spread` in 95.8 %.
     case int8
 
     fileprivate var bytes: Int { self == .f32 ? 4 : 1 }

@@ -25,8 +25,6 @@ package final class MappedFile: Sendable {
       throw MappedFile.failure("map", path)
     }
     address = UInt(bitPattern: start)
-    // Huge pages where the system gives them to files: weights are read from end to end for every token.
-    madvise(start, byteCount, MADV_HUGEPAGE)
   }
 
   deinit { munmap(UnsafeMutableRawPointer(bitPattern: address), byteCount) }
