@@ -12,13 +12,11 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
-
-TOKENS, WIDTH, LAYERS, HEADS, MLP, PATCH, THREADS = 2049, 768, 12, 12, 3072, 1024, 2
+from tower import HEADS, LAYERS, MLP, PATCH, THREADS, TOKENS, WIDTH, measure
 
 
 def make(path: str) -> None:
@@ -89,22 +87,13 @@ def make(path: str) -> None:
 def run(path: str) -> dict[str, Any]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    start = time.perf_counter()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    load = time.perf_counter() - start
-    x = np.random.default_rng(1).random((1, TOKENS - 1, PATCH), dtype=np.float32)
-    session.run(None, {"x": x})
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        session.run(None, {"x": x})
-        seconds.append(time.perf_counter() - start)
-    return {
-        "peer": f"ONNX Runtime {onnxruntime.__version__} int8",
-        "stages": {"load": [load], "encode, PET pass": seconds},
-    }
+    def load() -> Callable[[np.ndarray], object]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda x: session.run(None, {"x": x})
+
+    return measure(f"ONNX Runtime {onnxruntime.__version__} int8", load)
 
 
 if __name__ == "__main__":

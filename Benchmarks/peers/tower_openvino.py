@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import openvino
-
-TOKENS, WIDTH, LAYERS, HEADS, MLP, PATCH, THREADS = 2049, 768, 12, 12, 3072, 1024, 2
+from tower import HEADS, LAYERS, MLP, PATCH, THREADS, TOKENS, WIDTH, measure
 
 
 def make(path: str) -> None:
@@ -67,20 +65,12 @@ def run(path: str) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": "bf16",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    start = time.perf_counter()
-    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
-    load = time.perf_counter() - start
-    x = np.random.default_rng(1).random((1, TOKENS - 1, PATCH), dtype=np.float32)
-    request.infer([x])
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        request.infer([x])
-        seconds.append(time.perf_counter() - start)
-    return {
-        "peer": f"OpenVINO {openvino.__version__.split('-')[0]} int8 + bf16",
-        "stages": {"load": [load], "encode, PET pass": seconds},
-    }
+
+    def load() -> Callable[[np.ndarray], object]:
+        request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+        return lambda x: request.infer([x])
+
+    return measure(f"OpenVINO {openvino.__version__.split('-')[0]} int8 + bf16", load)
 
 
 if __name__ == "__main__":

@@ -104,14 +104,7 @@ PK_INLINE void add_products(v16i *sum, const uint8_t *w, size_t panel_bytes, con
     if (columns > 0) add_split_products(sum, w, panel_bytes, q, stride, columns, rows, panels);
 }
 
-PK_INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(a, b, c); }
-
-PK_INLINE v16f widen(const uint16_t *halves) {
-    v16f floats;
-    floats.lo = (v8f)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves));
-    floats.hi = (v8f)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + 8)));
-    return floats;
-}
+#include "f16c.inc"
 
 /* As in q4.inc. */
 #define PK_Q4

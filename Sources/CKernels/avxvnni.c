@@ -35,14 +35,7 @@ PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {
     return sum;
 }
 
-PK_INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(a, b, c); }
-
-PK_INLINE v16f widen(const uint16_t *halves) {
-    v16f floats;
-    floats.lo = (v8f)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves));
-    floats.hi = (v8f)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + 8)));
-    return floats;
-}
+#include "f16c.inc"
 
 #include "kernels.inc"
 

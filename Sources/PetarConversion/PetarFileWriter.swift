@@ -129,13 +129,8 @@ package final class PetarFileWriter: Sendable {
   }
 
   private func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws {
-    var done = 0
-    while done < bytes.count {
-      let count = pwrite(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw full(count < 0 ? errno : EIO) }
-      done += count
-    }
+    let reason = writeAll(bytes, to: descriptor, at: offset)
+    guard reason == 0 else { throw full(reason) }
   }
 
   /// Makes the new name itself survive a power cut. The file is complete either way, so failing here is no failure.

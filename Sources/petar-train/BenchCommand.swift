@@ -75,7 +75,7 @@ private func benchModel() -> ModelDescription {
 
 /// Eight examples of noise and random text; all of the text but its first token counts.
 private func benchBatch(_ model: ModelDescription) throws -> [TrainingExample] {
-  var random = RandomNumbers(seed: 2)
+  var random = SplitMix64(seed: 2)
   func array() throws -> Buffer<Float> {
     let buffer = try Buffer<Float>(count: model.views.extent.count)
     for index in 0..<buffer.count { buffer.base[index] = (random.uniform() + 1) / 2 }

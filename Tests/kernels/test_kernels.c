@@ -182,6 +182,18 @@ static void float_layers(size_t columns, size_t outputs) {
     free(bytes);
 }
 
+/* ROWS rows of int8 activations; returns their offsets, -128 times the sum of each group. */
+static int32_t *activations(int8_t *q, size_t columns, size_t group) {
+    const size_t groups = (columns + group - 1) / group;
+    int32_t *offsets = calloc(ROWS * groups, sizeof(int32_t));
+    for (size_t i = 0; i < ROWS * columns; i++) {
+        const int value = current == LARGEST ? (noise() % 2 ? 127 : -127) : (int)(noise() % 255) - 127;
+        q[i] = (int8_t)value;
+        offsets[i / columns * groups + i % columns / group] -= 128 * value;
+    }
+    return offsets;
+}
+
 static void q8_layer(size_t columns, size_t outputs, size_t group) {
     const size_t panels = (outputs + 15) / 16, groups = (columns + group - 1) / group;
     const size_t panel_bytes = columns * 16 + groups * 64;
@@ -200,16 +212,8 @@ static void q8_layer(size_t columns, size_t outputs, size_t group) {
         }
     }
     int8_t *q = malloc(ROWS * columns);
-    int32_t *offsets = malloc(ROWS * groups * sizeof(int32_t));
+    int32_t *offsets = activations(q, columns, group);
     float *scales = numbers(ROWS * groups, current);
-    for (size_t r = 0; r < ROWS; r++) {
-        memset(offsets + r * groups, 0, groups * sizeof(int32_t));
-        for (size_t i = 0; i < columns; i++) {
-            const int value = extreme ? (noise() % 2 ? 127 : -127) : (int)(noise() % 255) - 127;
-            q[r * columns + i] = (int8_t)value;
-            offsets[r * groups + i / group] -= 128 * value;
-        }
-    }
     compare_layer("linear_q8", (layer){.function = q8,
                                        .linear = {.weights = weights,
                                                   .panel_bytes = panel_bytes,
@@ -239,12 +243,7 @@ static void q4_layer(size_t columns, size_t outputs, size_t group) {
         }
     }
     int8_t *q = malloc(ROWS * columns);
-    int32_t *offsets = calloc(ROWS * groups, sizeof(int32_t)), *block_offsets = malloc(ROWS * blocks * sizeof(int32_t));
-    for (size_t i = 0; i < ROWS * columns; i++) {
-        const int value = current == LARGEST ? (noise() % 2 ? 127 : -127) : (int)(noise() % 255) - 127;
-        q[i] = (int8_t)value;
-        offsets[i / columns * groups + i % columns / group] -= 128 * value;
-    }
+    int32_t *offsets = activations(q, columns, group), *block_offsets = malloc(ROWS * blocks * sizeof(int32_t));
     pk_scalar.block_offsets(q, ROWS * blocks, block_offsets);
     float *scales = numbers(ROWS * groups, current);
     void *workspace = aligned_alloc(64, ROWS * panels * 64);
@@ -440,8 +439,9 @@ static void append(void) {
     float *keys = numbers(POSITIONS * HEAD, current), *values = numbers(POSITIONS * HEAD, current);
     float key_cache[64 * HEAD] = {0}, value_cache[2 * PANEL] = {0}, key_scales[64] = {0}, value_scales[64] = {0};
     int8_t key_bytes[64 * HEAD] = {0}, value_bytes[2 * PANEL] = {0};
-    pk_append_f32(keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_cache, value_cache, PANEL, NULL, NULL);
-    pk_append_i8(keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_bytes, value_bytes, PANEL, key_scales, value_scales);
+    pk_append_f32(&pk_scalar, keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_cache, value_cache, PANEL, NULL, NULL);
+    pk_append_i8(&pk_scalar, keys, HEAD, values, HEAD, POSITIONS, HEAD, 9, key_bytes, value_bytes, PANEL, key_scales,
+                 value_scales);
     for (size_t i = 0; i < 64 * HEAD; i++) digest_word(to_bits(key_cache[i])), digest_word((uint8_t)key_bytes[i]);
     for (size_t i = 0; i < 2 * PANEL; i++) digest_word(to_bits(value_cache[i])), digest_word((uint8_t)value_bytes[i]);
     for (size_t i = 0; i < 64; i++) digest_word(to_bits(key_scales[i])), digest_word(to_bits(value_scales[i]));

@@ -117,11 +117,12 @@ void pk_float_restore(uint64_t saved);
 
 /* Puts `rows` positions of one head, from `position` on, into a KV cache (see KeyValues): element c of a key to
  * keys[position / 16][c][position % 16], of a value to values[c / 16][position][c % 16] with value_panel elements from
- * one c / 16 to the next. i8: value = x / scale rounded to nearest even, with one scale = max|x| / 127 for each key and
- * each value of `width` elements. */
-typedef void pk_append_fn(const float *keys, size_t key_stride, const float *values, size_t value_stride, size_t rows,
-                          size_t width, size_t position, void *key_cache, void *value_cache, size_t value_panel,
-                          float *key_scales, float *value_scales);
+ * one c / 16 to the next. i8: each key and each value is a group of pk_kernels.quantize, of PK_CACHE_WIDTH elements at
+ * most. */
+#define PK_CACHE_WIDTH 1024
+typedef void pk_append_fn(const pk_kernels *kernels, const float *keys, size_t key_stride, const float *values,
+                          size_t value_stride, size_t rows, size_t width, size_t position, void *key_cache,
+                          void *value_cache, size_t value_panel, float *key_scales, float *value_scales);
 pk_append_fn pk_append_f32, pk_append_i8;
 
 /* The processors that this process may use, at least 1. */

@@ -48,7 +48,7 @@ package struct Compute: Sendable {
     into y: UnsafeMutablePointer<Float>
   ) {
     var norm = RMSNorm(kernels: kernels, x: x, width: width, weight: weight, epsilon: epsilon, y: y)
-    overRows(rows, width, &norm) { norm, row in norm.assumingMemoryBound(to: RMSNorm.self).pointee.compute(row) }
+    overRows(rows, width, &norm) { norm, row, _ in norm.assumingMemoryBound(to: RMSNorm.self).pointee.compute(row) }
   }
 
   /// `y = silu(gate) * up`: rows of `gate | up` (2 x `width`) to rows of `width`, which must not overlap them.
@@ -56,7 +56,7 @@ package struct Compute: Sendable {
     _ gateUp: UnsafePointer<Float>, rows: Int, width: Int, into y: UnsafeMutablePointer<Float>
   ) {
     var gate = SiLUGate(kernels: kernels, gateUp: gateUp, width: width, y: y)
-    overRows(rows, width, &gate) { gate, row in gate.assumingMemoryBound(to: SiLUGate.self).pointee.compute(row) }
+    overRows(rows, width, &gate) { gate, row, _ in gate.assumingMemoryBound(to: SiLUGate.self).pointee.compute(row) }
   }
 
   /// `x/2 (1 + erf(x / sqrt 2))` in place, for `rows` rows of `width`.
@@ -82,33 +82,30 @@ package struct Compute: Sendable {
   ) {
     var rope = RoPE(
       kernels: kernels, x: x, stride: stride, heads: heads, headWidth: headWidth, cosines: cosines, sines: sines)
-    overRows(rows, heads * headWidth, &rope) { rope, row in
+    overRows(rows, heads * headWidth, &rope) { rope, row, _ in
       rope.assumingMemoryBound(to: RoPE.self).pointee.compute(row)
     }
   }
 
   /// Calls `body` for every row, in parts that are worth a thread.
   private func overRows(_ rows: Int, _ width: Int, _ body: (Int) -> Void) {
-    guard rows > 0, width > 0 else { return }
-    let part = Self.rowsOfPart(width)
-    pool.run((rows + part - 1) / part) { index in
-      for row in (index * part)..<min((index + 1) * part, rows) { body(row) }
+    withoutActuallyEscaping(body) { body in
+      withUnsafePointer(to: body) { body in
+        overRows(rows, width, body) { body, row, _ in
+          body.assumingMemoryBound(to: ((Int) -> Void).self).pointee(row)
+        }
+      }
     }
   }
 
-  private static func rowsOfPart(_ width: Int) -> Int { max((1 << 14) / width, 1) }
-
   // ---- Without closures: decoding allocates no memory -------------------------------------------------------------
 
-  /// As above; what the rows need is behind `context`.
-  private func overRows(
-    _ rows: Int, _ width: Int, _ context: UnsafeRawPointer,
-    _ body: @escaping @convention(c) (_ context: UnsafeRawPointer, _ row: Int) -> Void
-  ) {
+  /// As above; what the rows need is behind `context`. See `ThreadPool.run` for lanes.
+  func overRows(_ rows: Int, _ width: Int, _ context: UnsafeRawPointer, _ body: @escaping Job.Body) {
     guard rows > 0, width > 0 else { return }
-    var parts = RowParts(rows: rows, part: Self.rowsOfPart(width), context: context, body: body)
-    pool.run((rows + parts.part - 1) / parts.part, &parts) { parts, index, _ in
-      parts.assumingMemoryBound(to: RowParts.self).pointee.compute(index)
+    var parts = RowParts(rows: rows, part: max((1 << 14) / width, 1), context: context, body: body)
+    pool.run((rows + parts.part - 1) / parts.part, &parts) { parts, index, lane in
+      parts.assumingMemoryBound(to: RowParts.self).pointee.compute(index, lane: lane)
     }
   }
 
@@ -116,10 +113,10 @@ package struct Compute: Sendable {
     let rows: Int
     let part: Int
     let context: UnsafeRawPointer
-    let body: @convention(c) (UnsafeRawPointer, Int) -> Void
+    let body: Job.Body
 
-    func compute(_ index: Int) {
-      for row in (index * part)..<min((index + 1) * part, rows) { body(context, row) }
+    func compute(_ index: Int, lane: Int) {
+      for row in (index * part)..<min((index + 1) * part, rows) { body(context, row, lane) }
     }
   }
 

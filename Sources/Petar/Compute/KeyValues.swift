@@ -28,7 +28,8 @@ package final class KeyValues {
 
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY`, `PETAR_ERROR_INTERNAL` for sizes that are not positive.
   package init(heads: Int, headWidth: Int, capacity: Int, precision: Precision = .f32) throws {
-    guard heads > 0, headWidth > 0, capacity > 0, heads <= 1 << 16, headWidth <= 1 << 16, capacity < 1 << 30 else {
+    let widest = precision == .int8 ? Int(PK_CACHE_WIDTH) : 1 << 16
+    guard heads > 0, headWidth > 0, capacity > 0, heads <= 1 << 16, headWidth <= widest, capacity < 1 << 30 else {
       throw PetarError(
         PETAR_ERROR_INTERNAL, "keys and values cannot have \(heads) heads of \(headWidth) and \(capacity) positions")
     }
@@ -64,7 +65,7 @@ package final class KeyValues {
   /// - Throws: `PETAR_ERROR_INTERNAL` if they do not fit.
   package func append(
     keys newKeys: UnsafePointer<Float>, keyStride: Int, values newValues: UnsafePointer<Float>, valueStride: Int,
-    rows: Int, pool: ThreadPool
+    rows: Int, _ compute: Compute
   ) throws {
     guard rows >= 0, rows <= capacity - count else {
       throw PetarError(
@@ -75,12 +76,12 @@ package final class KeyValues {
       let append = precision == .f32 ? pk_append_f32 : pk_append_i8
       let scales = scales(head: head)
       append(
-        newKeys + head * headWidth, keyStride, newValues + head * headWidth, valueStride, rows, headWidth, first,
-        keys(head: head), values(head: head), roundedCapacity * 16,
-        scales?.keys, scales?.values)
+        compute.instructionSet.kernels, newKeys + head * headWidth, keyStride, newValues + head * headWidth,
+        valueStride, rows, headWidth, first, keys(head: head), values(head: head), roundedCapacity * 16, scales?.keys,
+        scales?.values)
     }
     if rows > 16 {
-      pool.run(heads) { appendHead($0) }
+      compute.pool.run(heads) { appendHead($0) }
     } else {
       for head in 0..<heads { appendHead(head) }
     }

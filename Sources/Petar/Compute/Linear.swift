@@ -113,10 +113,10 @@ extension Compute {
     let blockOffsets = offsets + rows * groups
     let values = UnsafeMutableRawPointer(blockOffsets + rows * blocks).assumingMemoryBound(to: Int8.self)
     var quantizing = Quantizing(
-      rows: rows, part: max((1 << 14) / width, 1), layout: layout, kernels: kernels, norm: norm, x: x,
-      rotated: rotated, values: values, scales: scales, offsets: offsets, blocks: blocks, blockOffsets: blockOffsets)
-    pool.run((rows + quantizing.part - 1) / quantizing.part, &quantizing) { quantizing, index, lane in
-      quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(index, lane: lane)
+      layout: layout, kernels: kernels, norm: norm, x: x, rotated: rotated, values: values, scales: scales,
+      offsets: offsets, blocks: blocks, blockOffsets: blockOffsets)
+    overRows(rows, width, &quantizing) { quantizing, row, lane in
+      quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(row, lane: lane)
     }
     linear.q = UnsafePointer(values)
     linear.q_scales = UnsafePointer(scales)
@@ -128,9 +128,6 @@ extension Compute {
   }
 
   private struct Quantizing {
-    let rows: Int
-    /// Rows of a part.
-    let part: Int
     let layout: MatrixLayout
     let kernels: pk_kernels
     let norm: LayerNormalization?
@@ -143,27 +140,24 @@ extension Compute {
     let blocks: Int
     let blockOffsets: UnsafeMutablePointer<Int32>
 
-    func compute(_ index: Int, lane: Int) {
+    func compute(_ row: Int, lane: Int) {
       let (width, groups) = (layout.paddedColumns, layout.groups)
-      for row in (index * part)..<min((index + 1) * part, rows) {
-        var source = x + row * layout.columns
-        let target = rotated + lane * width
-        if let norm {
-          kernels.layer_norm(source, layout.columns, norm.weight, norm.bias, norm.epsilon, target)
-          source = UnsafePointer(target)
-        }
-        if layout.rotation > 1 {
-          kernels.hadamard(source, target, layout.columns, layout.rotation)
-          source = UnsafePointer(target)
-        }
-        kernels.quantize(
-          source, layout.columns, layout.groupSize, values + row * width, scales + row * groups,
-          offsets + row * groups)
-        // The kernel fills up to a multiple of 4.
-        let filled = roundedUp(layout.columns, to: 4)
-        (values + row * width + filled).update(repeating: 0, count: width - filled)
-        if blocks > 0 { kernels.block_offsets(values + row * width, blocks, blockOffsets + row * blocks) }
+      var source = x + row * layout.columns
+      let target = rotated + lane * width
+      if let norm {
+        kernels.layer_norm(source, layout.columns, norm.weight, norm.bias, norm.epsilon, target)
+        source = UnsafePointer(target)
       }
+      if layout.rotation > 1 {
+        kernels.hadamard(source, target, layout.columns, layout.rotation)
+        source = UnsafePointer(target)
+      }
+      kernels.quantize(
+        source, layout.columns, layout.groupSize, values + row * width, scales + row * groups, offsets + row * groups)
+      // The kernel fills up to a multiple of 4.
+      let filled = roundedUp(layout.columns, to: 4)
+      (values + row * width + filled).update(repeating: 0, count: width - filled)
+      if blocks > 0 { kernels.block_offsets(values + row * width, blocks, blockOffsets + row * blocks) }
     }
   }
 }

@@ -209,7 +209,7 @@ package final class LanguageDecoder {
     cache.spread(qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, compute)
     try cache.append(
       keys: qkv + heads * headWidth, keyStride: stride, values: qkv + (heads + keyValueHeads) * headWidth,
-      valueStride: stride, rows: rows, pool: compute.pool)
+      valueStride: stride, rows: rows, compute)
     try compute.attend(
       queries: qkv, stride: stride, rows: rows, heads: heads, cache,
       mask: .causal(firstPosition: position, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow),

@@ -6,12 +6,12 @@ package struct Sampler {
   /// 0 for greedy.
   package let temperature: Float
   package let topP: Float
-  private var state: UInt64
+  private var random: SplitMix64
 
   package init(temperature: Float, topP: Float, seed: UInt64) {
     self.temperature = temperature
     self.topP = topP
-    state = seed
+    random = SplitMix64(seed: seed)
   }
 
   /// - Throws: `PETAR_ERROR_NOT_FINITE` when a logit is NaN or infinite.
@@ -49,12 +49,6 @@ package struct Sampler {
     return Int32(candidates[size - 1].id)
   }
 
-  /// SplitMix64 (Steele et al. 2014), the upper 53 bits as a number in [0, 1).
-  private mutating func uniform() -> Double {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Double((z ^ (z >> 31)) >> 11) * 0x1p-53
-  }
+  /// The upper 53 bits of a random number, as one in [0, 1).
+  private mutating func uniform() -> Double { Double(random.next() >> 11) * 0x1p-53 }
 }

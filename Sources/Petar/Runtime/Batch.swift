@@ -127,7 +127,6 @@ final class Batch {
       do {
         try take(lane, row)
       } catch {
-        lanes.removeAll { $0 === lane }
         end(lane.index, .failure(asPetarError(error)))
       }
       row += rows * description.decoder.vocabulary

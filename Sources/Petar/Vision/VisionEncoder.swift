@@ -108,7 +108,7 @@ package struct VisionEncoder {
     keysValues.truncate(to: 0)
     try keysValues.append(
       keys: qkv + width, keyStride: 3 * width, values: qkv + 2 * width, valueStride: 3 * width, rows: rows,
-      pool: compute.pool)
+      compute)
     try compute.attend(
       queries: qkv, stride: 3 * width, rows: rows, heads: model.visionHeads, keysValues, mask: .full, scale: scale,
       into: workspace.attended.base, stride: width, scratch: scratch)

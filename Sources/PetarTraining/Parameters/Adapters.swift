@@ -28,7 +28,7 @@ extension Parameters {
         PETAR_ERROR_INVALID_ARGUMENT, "adapters of rank \(rank): give a rank above 0, and add adapters once")
     }
     adapterScale = alpha / Float(rank)
-    var random = RandomNumbers(seed: seed)
+    var random = SplitMix64(seed: seed)
     for part in tensors.filter(Self.takesAdapter).flatMap(\.parts) {
       let names = AdapterNames(part)
       let (outputs, inputs) = (part.shape[0], part.shape[1])

@@ -1,4 +1,3 @@
-import Foundation
 import Petar
 
 extension Parameters {
@@ -7,7 +6,7 @@ extension Parameters {
   ///
   /// The numbers depend on the seed and on a tensor's place in the model. Adapters are left alone.
   package func initialize(seed: UInt64) {
-    var random = RandomNumbers(seed: seed)
+    var random = SplitMix64(seed: seed)
     for tensor in tensors where !Self.isAdapter(tensor.name) {
       let isVector = tensor.parts.allSatisfy { $0.shape.count == 1 }
       if tensor.name == TensorName.classToken || tensor.name.hasPrefix("vision.mask.")
@@ -20,15 +19,5 @@ extension Parameters {
         for index in 0..<tensor.values.count { tensor.values.base[index] = 0.02 * random.normal() }
       }
     }
-  }
-}
-
-extension RandomNumbers {
-  /// With mean 0 and deviation 1 (Box and Muller 1958).
-  package mutating func normal() -> Float {
-    // In (0, 1]: the logarithm is finite.
-    let first = (Double(next() >> 11) + 1) * 0x1p-53
-    let second = Double(next() >> 11) * 0x1p-53
-    return Float((-2 * log(first)).squareRoot() * cos(2 * .pi * second))
   }
 }

@@ -19,10 +19,16 @@ enum SafetensorsWriter {
     guard descriptor >= 0 else { throw failure("create", partial) }
     do {
       defer { close(descriptor) }
-      try header(of: stacks.flatMap(\.parts)).withUnsafeBytes { try write($0, to: descriptor, partial) }
+      var end = 0
+      func append(_ bytes: UnsafeRawBufferPointer) throws {
+        let reason = writeAll(bytes, to: descriptor, at: end)
+        guard reason == 0 else { throw failure("write", partial, reason) }
+        end += bytes.count
+      }
+      try header(of: stacks.flatMap(\.parts)).withUnsafeBytes(append)
       for stack in stacks {
         let values = try stack.values()
-        try write(UnsafeRawBufferPointer(values.elements), to: descriptor, partial)
+        try append(UnsafeRawBufferPointer(values.elements))
       }
       guard fsync(descriptor) == 0 else { throw failure("write", partial) }
       guard rename(partial, path) == 0 else { throw failure("name", path) }
@@ -52,17 +58,7 @@ enum SafetensorsWriter {
     return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
   }
 
-  private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String) throws {
-    var done = 0
-    while done < bytes.count {
-      let count = Foundation.write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw failure("write", path) }
-      done += count
-    }
-  }
-
-  private static func failure(_ what: String, _ path: String) -> PetarError {
-    PetarError(PETAR_ERROR_IO, "cannot \(what) \(path): \(String(cString: strerror(errno)))")
+  private static func failure(_ what: String, _ path: String, _ reason: Int32 = errno) -> PetarError {
+    PetarError(PETAR_ERROR_IO, "cannot \(what) \(path): \(String(cString: strerror(reason)))")
   }
 }

@@ -2,6 +2,7 @@ import CPetar
 import CZlib
 import Glibc
 import Petar
+import PetarConversion
 
 /// Writes volumes as .nii.gz. The same voxels always give the same bytes: no time, no name is stored.
 enum NIfTIWriter {
@@ -83,19 +84,7 @@ enum NIfTIWriter {
 func writeFile(_ bytes: [UInt8], path: String) throws {
   let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
   guard descriptor >= 0 else { throw fileError(path, errno) }
-  var failure: Int32 = 0
-  bytes.withUnsafeBytes { bytes in
-    var rest = bytes
-    while let base = rest.baseAddress, !rest.isEmpty {
-      let count = Glibc.write(descriptor, base, rest.count)
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else {
-        failure = errno
-        return
-      }
-      rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
-    }
-  }
+  var failure = bytes.withUnsafeBytes { writeAll($0, to: descriptor) }
   if close(descriptor) != 0, failure == 0 { failure = errno }
   guard failure == 0 else {
     unlink(path)

@@ -1,25 +1,22 @@
-/// SplitMix64: a small generator whose stream is the same on every machine.
+import Petar
+
+/// Random numbers of the phantoms.
 ///
 /// Each exam, organ group and slice has a stream of its own, named by keys, so that no result depends on the order in
 /// which threads work.
 struct PhantomRandom: Sendable {
-  private var state: UInt64
+  private var random: SplitMix64
 
   init(_ keys: UInt64...) {
-    state = 0x5045_5441_5250_4853
+    var state: UInt64 = 0x5045_5441_5250_4853
     for key in keys {
-      state = state ^ (key &* 0x9E37_79B9_7F4A_7C15)
-      state = next()
+      var mixed = SplitMix64(seed: state ^ (key &* 0x9E37_79B9_7F4A_7C15))
+      state = mixed.next()
     }
+    random = SplitMix64(seed: state)
   }
 
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
+  mutating func next() -> UInt64 { random.next() }
 
   /// Evenly in `range`.
   mutating func uniform(_ range: ClosedRange<Float>) -> Float {

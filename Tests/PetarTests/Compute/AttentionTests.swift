@@ -46,13 +46,13 @@ private struct Layer {
   var scale: Float { 1 / Float(width).squareRoot() }
 
   func cache(
-    positions: Int, capacity: Int? = nil, pool: ThreadPool, precision: KeyValues.Precision = .f32
+    positions: Int, capacity: Int? = nil, _ compute: Compute, precision: KeyValues.Precision = .f32
   ) throws -> KeyValues {
     let cache = try KeyValues(
       heads: keyHeads, headWidth: width, capacity: capacity ?? positions, precision: precision)
     let stride = keyHeads * width
     try cache.append(
-      keys: keys, keyStride: stride, values: values, valueStride: stride, rows: positions, pool: pool)
+      keys: keys, keyStride: stride, values: values, valueStride: stride, rows: positions, compute)
     return cache
   }
 
@@ -106,7 +106,7 @@ private struct Layer {
   func matchesDefinition(_ index: Int) throws {
     let layer = Self.layers[index]
     let compute = try compute(nil, threads: 2)
-    let cache = try layer.cache(positions: layer.rows, pool: compute.pool)
+    let cache = try layer.cache(positions: layer.rows, compute)
     let masks: [(AttentionMask, (Int, Int) -> Bool)] = [
       (.full, { _, _ in true }),
       (.causal(firstPosition: 0), { $1 <= $0 }),
@@ -127,11 +127,11 @@ private struct Layer {
     for mask in [AttentionMask.full, .causal(firstPosition: 0), .causal(firstPosition: 0, window: 23)] {
       let scalar = try compute()
       let expected = try layer.attend(
-        scalar, layer.cache(positions: layer.rows, pool: scalar.pool), mask, 0..<layer.rows)
+        scalar, layer.cache(positions: layer.rows, scalar), mask, 0..<layer.rows)
       for set in instructionSets {
         for threads in [1, 2, 3, 7] {
           let compute = try compute(set, threads: threads)
-          let cache = try layer.cache(positions: layer.rows, pool: compute.pool)
+          let cache = try layer.cache(positions: layer.rows, compute)
           #expect(try bits(layer.attend(compute, cache, mask, 0..<layer.rows)) == bits(expected))
         }
       }
@@ -143,7 +143,7 @@ private struct Layer {
     let layer = Self.layers[index]
     let compute = try compute(nil, threads: 2)
     let stride = layer.heads * layer.width
-    let cache = try layer.cache(positions: layer.rows, pool: compute.pool)
+    let cache = try layer.cache(positions: layer.rows, compute)
     let prefill = try layer.attend(compute, cache, .causal(firstPosition: 0, window: window), 0..<layer.rows)
     // The same cache, filled position by position, with room to spare.
     let growing = try KeyValues(heads: layer.keyHeads, headWidth: layer.width, capacity: layer.rows + 100)
@@ -152,7 +152,7 @@ private struct Layer {
       try growing.append(
         keys: Array(layer.keys[row * keyStride..<(row + 1) * keyStride]), keyStride: keyStride,
         values: Array(layer.values[row * keyStride..<(row + 1) * keyStride]), valueStride: keyStride, rows: 1,
-        pool: compute.pool)
+        compute)
       let alone = try layer.attend(compute, growing, .causal(firstPosition: row, window: window), row..<row + 1)
       #expect(bits(alone) == bits(prefill[row * stride..<(row + 1) * stride]), "row \(row)")
     }
@@ -166,7 +166,7 @@ private struct Layer {
     var expected: [UInt32]?
     for set in instructionSets {
       let compute = try compute(set, threads: 2)
-      let cache = try layer.cache(positions: layer.rows, pool: compute.pool, precision: .int8)
+      let cache = try layer.cache(positions: layer.rows, compute, precision: .int8)
       let result = try layer.attend(compute, cache, .causal(firstPosition: 0), 0..<layer.rows)
       expected = expected ?? bits(result)
       #expect(bits(result) == expected)
@@ -189,7 +189,7 @@ private struct Layer {
     // One position has all the weight, so its value is the result.
     let compute = try compute(nil)
     let cache = try KeyValues(heads: 1, headWidth: 2, capacity: 1, precision: .int8)
-    try cache.append(keys: [0, 0], keyStride: 2, values: values, valueStride: 2, rows: 1, pool: compute.pool)
+    try cache.append(keys: [0, 0], keyStride: 2, values: values, valueStride: 2, rows: 1, compute)
     var out: [Float] = [.nan, .nan]
     try compute.attend(
       queries: [0, 0], stride: 2, rows: 1, heads: 1, cache, mask: .full, scale: 1, into: &out, stride: 2,
@@ -201,7 +201,7 @@ private struct Layer {
   func notFinite(_ value: Float) throws {
     let compute = try compute(nil)
     let cache = try KeyValues(heads: 1, headWidth: 2, capacity: 1, precision: .int8)
-    try cache.append(keys: [0, 0], keyStride: 2, values: [value, 1], valueStride: 2, rows: 1, pool: compute.pool)
+    try cache.append(keys: [0, 0], keyStride: 2, values: [value, 1], valueStride: 2, rows: 1, compute)
     var out: [Float] = [0, 0]
     try compute.attend(
       queries: [0, 0], stride: 2, rows: 1, heads: 1, cache, mask: .full, scale: 1, into: &out, stride: 2,
@@ -216,10 +216,10 @@ private struct Layer {
     let cache = try KeyValues(heads: 2, headWidth: 64, capacity: 37)
     // NaN would show in every sum it gets into.
     let damaged = [Float](repeating: .nan, count: 37 * 128)
-    try cache.append(keys: damaged, keyStride: 128, values: damaged, valueStride: 128, rows: 37, pool: compute.pool)
+    try cache.append(keys: damaged, keyStride: 128, values: damaged, valueStride: 128, rows: 37, compute)
     cache.truncate(to: 0)
-    try cache.append(keys: new.keys, keyStride: 128, values: new.values, valueStride: 128, rows: 21, pool: compute.pool)
-    let fresh = try new.cache(positions: 21, pool: compute.pool)
+    try cache.append(keys: new.keys, keyStride: 128, values: new.values, valueStride: 128, rows: 21, compute)
+    let fresh = try new.cache(positions: 21, compute)
     #expect(
       try bits(new.attend(compute, cache, .full, 0..<37)) == bits(new.attend(compute, fresh, .full, 0..<37)))
   }
@@ -228,14 +228,14 @@ private struct Layer {
   func refused() throws {
     let layer = Self.layers[2]
     let compute = try compute(nil)
-    let cache = try layer.cache(positions: layer.rows, pool: compute.pool)
+    let cache = try layer.cache(positions: layer.rows, compute)
     let refusal = { (body: () throws -> Void) -> petar_status? in
       do { try body() } catch let error as PetarError { return error.status }
       return nil
     }
     #expect(
       try refusal {
-        try cache.append(keys: [0], keyStride: 40, values: [0], valueStride: 40, rows: 1, pool: compute.pool)
+        try cache.append(keys: [0], keyStride: 40, values: [0], valueStride: 40, rows: 1, compute)
       } == PETAR_ERROR_INTERNAL)
     #expect(
       try refusal { _ = try layer.attend(compute, cache, .causal(firstPosition: 1), 0..<layer.rows) }

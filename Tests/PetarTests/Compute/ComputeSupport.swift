@@ -1,18 +1,12 @@
 import Petar
 
-/// Repeatable numbers (SplitMix64).
+/// Repeatable numbers.
 struct Noise {
-  private var state: UInt64
+  private var random: SplitMix64
 
-  init(_ seed: UInt64) { state = seed }
+  init(_ seed: UInt64) { random = SplitMix64(seed: seed) }
 
-  mutating func bits() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
+  mutating func bits() -> UInt64 { random.next() }
 
   /// Uniform in [-1, 1).
   mutating func value() -> Float { Float(Int64(bitPattern: bits()) >> 40) / 0x1p23 }

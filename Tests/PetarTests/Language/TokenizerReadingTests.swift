@@ -80,7 +80,7 @@ import Testing
 
   @Test func damagedModel() throws {
     let bytes = try Data(contentsOf: tokenizerFixtures.appending(path: "options.model"))
-    var random = TokenizerRandom(state: 9)
+    var random = SplitMix64(seed: 9)
     for round in 0..<300 {
       var damaged = bytes
       if round % 2 == 0 {

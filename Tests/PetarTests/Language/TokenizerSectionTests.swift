@@ -24,7 +24,7 @@ import Testing
   @Test(arguments: ["legacy", "options", "fast_prepend"])
   func damagedAnywhere(name: String) throws {
     let bytes = written(try smallDefinition(name))
-    var random = TokenizerRandom(state: 5)
+    var random = SplitMix64(seed: 5)
     var refused = 0
     for round in 0..<5000 {
       var damaged = bytes

@@ -41,7 +41,7 @@ import Testing
   @Test(arguments: ["legacy", "modern", "flags", "options", "fast_prepend"])
   func streamEqualsDecode(name: String) throws {
     let tokenizer = try Tokenizer(try TokenizerVectors(name).definition, vocabulary: 1024)
-    var random = TokenizerRandom(state: 11)
+    var random = SplitMix64(seed: 11)
     let emoji = tokenizer.encode("🦙é中", addBOS: false)
     for _ in 0..<3000 {
       var ids: [Int32] = []
@@ -103,17 +103,5 @@ import Testing
     definition.addedTokens = [.init("e\u{301}", id: 3), .init("\u{E9}", id: 4)]
     let tokenizer = try Tokenizer(definition)
     #expect(tokenizer.encode("\u{C5}\u{212B}e\u{301}\u{E9}", addBOS: false) == [1, 2, 3, 4])
-  }
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct TokenizerRandom: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

@@ -18,7 +18,7 @@ import Testing
   }
 
   private func example(_ model: ModelDescription) throws -> TrainingExample {
-    var random = RandomNumbers(seed: 3)
+    var random = SplitMix64(seed: 3)
     func array(mask: Bool = false) throws -> Buffer<Float> {
       let buffer = try Buffer<Float>(count: model.views.extent.count)
       for index in 0..<buffer.count {

@@ -94,7 +94,7 @@ struct TrainingReference: Decodable {
   static func examples(_ name: Name) throws -> [TrainingExample] {
     let model = description(name)
     return try [(5, 6), (9, 4), (3, 11)].enumerated().map { index, lengths in
-      var random = RandomNumbers(seed: nameSeed("text.\(index)"))
+      var random = SplitMix64(seed: nameSeed("text.\(index)"))
       let text = (0..<(lengths.0 + lengths.1)).map { _ in Int32(random.next() >> 40) % 900 + 3 }
       let ids = [1] + [Int32](repeating: imageToken, count: model.visionTokens) + text
       func view(_ suffix: String) throws -> Views.Arrays {
@@ -121,7 +121,7 @@ struct TrainingReference: Decodable {
   }
 
   private static func uniform(_ name: String, _ count: Int) -> [Float] {
-    var random = RandomNumbers(seed: nameSeed(name))
+    var random = SplitMix64(seed: nameSeed(name))
     return (0..<count).map { _ in random.uniform() }
   }
 
@@ -136,7 +136,7 @@ struct TrainingReference: Decodable {
   /// An estimate of |gradient - reference| / |reference|: the mean square of the differences of the signed sums is an
   /// unbiased estimate of the squared norm of the difference.
   static func difference(_ gradient: UnsafeBufferPointer<Float>, _ name: String, _ reference: Digest) -> Double {
-    var random = RandomNumbers(seed: nameSeed(name))
+    var random = SplitMix64(seed: nameSeed(name))
     var sums = [Double](repeating: 0, count: 16)
     for value in gradient {
       let bits = random.next()
