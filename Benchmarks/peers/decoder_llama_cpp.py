@@ -1,4 +1,4 @@
-"""llama.cpp on a decoder of Phi-3-mini's shape with random Q8_0 weights: prefill and greedy decode of one sequence.
+"""llama.cpp on a decoder of Phi-3-mini's shape with random Q8_0 weights: prefill and decode of one text, steps of eight.
 
     python decoder_llama_cpp.py make FILE.gguf          writes the model (4 GB)
     python decoder_llama_cpp.py run FILE.gguf           measures once and prints one JSON object
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 LAYERS, WIDTH, HEADS, FFN, VOCABULARY, CONTEXT = 32, 3072, 32, 8192, 32064, 4096
-POSITIONS, TOKENS, THREADS = 290, 60, 2
+POSITIONS, TOKENS, TEXTS, STEPS, THREADS = 290, 60, 8, 10, 2
 
 
 def make(path: str) -> None:
@@ -41,7 +41,7 @@ def make(path: str) -> None:
 
     pieces = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % byte for byte in range(256)]
     types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL] + [gguf.TokenType.BYTE] * 256
-    pieces += ["\u2581w{}".format(index).encode() for index in range(len(pieces), VOCABULARY)]
+    pieces += [f"\u2581w{index}".encode() for index in range(len(pieces), VOCABULARY)]
     types += [gguf.TokenType.NORMAL] * (VOCABULARY - len(types))
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
@@ -89,22 +89,24 @@ def run(path: str) -> dict[str, Any]:
     start = time.perf_counter()
     model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
     parameters = llama_cpp.llama_context_default_params()
-    parameters.n_ctx = 512
+    parameters.n_ctx = 512 * TEXTS
+    parameters.n_seq_max = TEXTS
+    parameters.kv_unified = True
     parameters.n_batch = parameters.n_ubatch = 512
     parameters.n_threads = parameters.n_threads_batch = THREADS
     context = llama_cpp.llama_init_from_model(model, parameters)
     load = time.perf_counter() - start
     memory = llama_cpp.llama_get_memory(context)
 
-    def decode(tokens: list[int], first: int) -> float:
+    def read(tokens: list[int], positions: list[int], texts: list[int], logits: list[bool]) -> float:
         batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
         batch.n_tokens = len(tokens)
-        for index, token in enumerate(tokens):
-            batch.token[index] = token
-            batch.pos[index] = first + index
+        for index in range(len(tokens)):
+            batch.token[index] = tokens[index]
+            batch.pos[index] = positions[index]
             batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = index == len(tokens) - 1
+            batch.seq_id[index][0] = texts[index]
+            batch.logits[index] = logits[index]
         begin = time.perf_counter()
         status = llama_cpp.llama_decode(context, batch)
         llama_cpp.llama_synchronize(context)
@@ -114,18 +116,36 @@ def run(path: str) -> dict[str, Any]:
             raise RuntimeError(f"llama_decode returned {status}")
         return seconds
 
+    def best(index: int) -> int:
+        return int(np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, index), (VOCABULARY,)).argmax())
+
+    def read_prompt() -> float:
+        llama_cpp.llama_memory_clear(memory, True)
+        last = [index == POSITIONS - 1 for index in range(POSITIONS)]
+        return read(prompt, list(range(POSITIONS)), [0] * POSITIONS, last)
+
     prompt = [int(token) for token in np.random.default_rng(1).integers(300, 31000, POSITIONS)]
-    decode(prompt, 0)  # the first run touches every weight for the first time
-    llama_cpp.llama_memory_clear(memory, True)
-    prefill = decode(prompt, 0)
-    steps = []
+    read_prompt()  # the first run touches every weight for the first time
+    prefill = read_prompt()
+    decode, steps = [], []
     for index in range(TOKENS - 1):
-        logits = np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (VOCABULARY,))
-        steps.append(decode([int(logits.argmax())], POSITIONS + index))
+        decode.append(read([best(-1)], [POSITIONS + index], [0], [True]))
+    read_prompt()
+    for text in range(1, TEXTS):
+        llama_cpp.llama_memory_seq_cp(memory, 0, text, 0, POSITIONS)
+    tokens = [best(-1) + text for text in range(TEXTS)]
+    for index in range(STEPS + 1):
+        steps.append(read(tokens, [POSITIONS + index] * TEXTS, list(range(TEXTS)), [True] * TEXTS))
+        tokens = [best(text) for text in range(TEXTS)]
     return {
         "peer": f"llama.cpp (llama-cpp-python {llama_cpp.__version__}) Q8_0",
         "system": llama_cpp.llama_print_system_info().decode(),
-        "stages": {"load": [load], "prefill": [prefill], "decode": steps},
+        "stages": {
+            "load": [load],
+            f"prefill, {POSITIONS} positions": [prefill],
+            "decode, batch 1": decode,
+            f"step of {TEXTS} texts": steps[1:],
+        },
     }
 
 
