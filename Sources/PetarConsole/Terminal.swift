@@ -26,20 +26,22 @@ package final class ProgressBar: Sendable {
 
   package init(_ label: String) { self.label = label }
 
-  package func show(_ done: Int, _ total: Int) {
+  /// - Parameter note: what else there is to say of this moment.
+  package func show(_ done: Int, _ total: Int, note: String = "") {
     let percent = total > 0 ? min(done * 100 / total, 100) : 100
     let step = onTerminal ? percent : percent / 10 * 10
     shown.withLock { shown in
-      guard step > shown else { return }
+      // A note is worth a new line on the terminal although the bar has not moved.
+      guard step > shown || onTerminal && !note.isEmpty else { return }
       shown = step
       if onTerminal {
         let filled = percent * 40 / 100
         let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 40 - filled)
         let seconds = (ContinuousClock.now - start).components.seconds
         let left = percent > 0 ? "  \(Int(seconds) * (100 - percent) / percent) s left" : ""
-        printError("\r\(label) [\(bar)] \(percent)%\(left)\u{1b}[K")
+        printError("\r\(label) [\(bar)] \(percent)%\(left)\(note.isEmpty ? "" : "  " + note)\u{1b}[K")
       } else {
-        printError("\(label) \(step)%\n")
+        printError("\(label) \(step)%\(note.isEmpty ? "" : "  " + note)\n")
       }
     }
   }

@@ -2,15 +2,15 @@ import CPetar
 import Petar
 
 /// What config.json and generation_config.json say, with everything that cannot be computed refused by its name.
-struct CheckpointSettings {
+package struct CheckpointSettings {
   /// Filled as far as the settings go; vision width, depth and MLP come from the tensors.
-  var description = ModelDescription()
+  package var description = ModelDescription()
   /// Sentences, one for each setting that is missing or cannot be converted.
-  var problems: [String] = []
+  package var problems: [String] = []
 
   private let config: [String: JSONValue]
 
-  init(config: [String: JSONValue], generation: [String: JSONValue], fused: Bool) {
+  package init(config: [String: JSONValue], generation: [String: JSONValue], fused: Bool) {
     self.config = config
     readVision()
     readProjector()

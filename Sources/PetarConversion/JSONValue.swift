@@ -3,12 +3,12 @@ import Petar
 
 /// The JSON of a checkpoint: config.json, a shard index, a safetensors header. Read by the exact reader that the
 /// tokenizer's files need.
-typealias JSONValue = TokenizerJSONValue
+package typealias JSONValue = TokenizerJSONValue
 
 extension JSONValue {
   /// The members of a file that is one JSON object.
   /// - Throws: `PETAR_ERROR_BAD_FILE` when it is not, or when it has two members of the same name.
-  static func object(_ bytes: [UInt8], source: String) throws -> [String: JSONValue] {
+  package static func object(_ bytes: [UInt8], source: String) throws -> [String: JSONValue] {
     guard let members = try JSONValue(parsing: bytes, source: source).members else {
       throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): this is not a JSON object")
     }
@@ -21,15 +21,15 @@ extension JSONValue {
     return object
   }
 
-  var isNull: Bool { if case .null = self { true } else { false } }
-  var number: Double? { if case .number(let number) = self { number } else { nil } }
+  package var isNull: Bool { if case .null = self { true } else { false } }
+  package var number: Double? { if case .number(let number) = self { number } else { nil } }
   /// A whole number small enough to be exact.
-  var integer: Int? { number.flatMap { abs($0) <= 0x1p53 ? Int(exactly: $0) : nil } }
+  package var integer: Int? { number.flatMap { abs($0) <= 0x1p53 ? Int(exactly: $0) : nil } }
 
   /// As in the file, for messages.
-  var written: String { json.text }
+  package var written: String { json.text }
 
-  private var json: JSON {
+  package var json: JSON {
     switch self {
     case .null: .null
     case .bool(let value): .bool(value)

@@ -5,7 +5,7 @@ import Petar
 ///
 /// A vocabulary is an object whose names may be canonically equivalent ("é" in its two spellings): a dictionary
 /// with `String` keys, such as JSONSerialization makes, would lose one of them.
-indirect enum TokenizerJSONValue {
+package indirect enum TokenizerJSONValue {
   case null
   case bool(Bool)
   case number(Double)
@@ -14,38 +14,38 @@ indirect enum TokenizerJSONValue {
   case object([(name: String, value: TokenizerJSONValue)])
 
   /// - Throws: `PETAR_ERROR_BAD_FILE` that names `source` and the position.
-  init(parsing bytes: [UInt8], source: String) throws {
+  package init(parsing bytes: [UInt8], source: String) throws {
     var parser = Parser(bytes: bytes, source: source)
     self = try parser.document()
   }
 
   /// The last member of that name; nil for none and for null.
-  subscript(_ name: String) -> TokenizerJSONValue? {
+  package subscript(_ name: String) -> TokenizerJSONValue? {
     guard let value = member(name) else { return nil }
     if case .null = value { return nil }
     return value
   }
 
   /// The last member of that name, null included.
-  func member(_ name: String) -> TokenizerJSONValue? {
+  package func member(_ name: String) -> TokenizerJSONValue? {
     guard case .object(let members) = self else { return nil }
     return members.last { $0.name == name }?.value
   }
 
-  var text: String? {
+  package var text: String? {
     if case .string(let text) = self { text } else { nil }
   }
-  var flag: Bool? {
+  package var flag: Bool? {
     if case .bool(let flag) = self { flag } else { nil }
   }
   /// A whole number that fits a token id.
   var id: Int32? {
     if case .number(let number) = self { Int32(exactly: number) } else { nil }
   }
-  var elements: [TokenizerJSONValue]? {
+  package var elements: [TokenizerJSONValue]? {
     if case .array(let elements) = self { elements } else { nil }
   }
-  var members: [(name: String, value: TokenizerJSONValue)]? {
+  package var members: [(name: String, value: TokenizerJSONValue)]? {
     if case .object(let members) = self { members } else { nil }
   }
 }

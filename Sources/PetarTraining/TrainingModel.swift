@@ -46,10 +46,16 @@ package final class TrainingModel {
 
   /// The mean negative log-likelihood of the batch's answer tokens; its gradients are added to those of the trained
   /// parameters.
-  /// - Parameter answerTokens: what the sum is divided by; nil for the batch's own answer tokens. With gradients
-  ///   accumulated over several batches, give the tokens of all of them: the losses then add up to the mean.
+  /// - Parameters:
+  ///   - answerTokens: what the sum is divided by; nil for the batch's own answer tokens. With gradients accumulated
+  ///     over several batches, give the tokens of all of them: the losses then add up to the mean.
+  ///   - dropoutSeed: decides which inputs of adapters are dropped; nil for none.
   /// - Throws: what does not fit in an example, `PETAR_ERROR_OUT_OF_MEMORY`.
-  package func accumulateGradients(_ batch: [TrainingExample], answerTokens: Int? = nil) throws -> Double {
+  package func accumulateGradients(
+    _ batch: [TrainingExample], answerTokens: Int? = nil, dropoutSeed: UInt64? = nil
+  ) throws -> Double {
+    engine.dropoutSeed = dropoutSeed
+    defer { engine.dropoutSeed = nil }
     let count = answerTokens ?? batch.reduce(0) { $0 + $1.answer.count }
     return try run(batch) { layout, seen, first in
       let trace = try decoder.forward(try embed(batch, seen), layout, backwardTo: first, engine)

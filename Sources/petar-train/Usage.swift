@@ -1,8 +1,9 @@
 let usage = """
-  petar-train: make training data; train models (not yet: only a step can be timed).
+  petar-train: make training data, train models.
 
-    petar-train phantom --exams N --seed S --out DIR
-    petar-train bench [THREADS] [STEPS]
+    petar-train phantom --exams N --seed S --out DIR          exams of digital persons, with findings
+    petar-train run RECIPE.json --data DIR --out DIR          a model, stage after stage
+    petar-train bench [THREADS] [STEPS]                       how long a step takes
 
   petar-train COMMAND --help says more about a command.
 

@@ -23,6 +23,8 @@ do {
     exit(2)
   case "phantom" where wantsHelp: print(PhantomCommand.usage, terminator: "")
   case "phantom": try PhantomCommand.run(words.dropFirst())
+  case "run" where wantsHelp: print(RunCommand.usage, terminator: "")
+  case "run": try RunCommand.run(words.dropFirst())
   case "bench" where wantsHelp: print(BenchCommand.usage, terminator: "")
   case "bench": try BenchCommand.run(words.dropFirst())
   case "--version": print("petar-train \(Library.version)")

@@ -18,7 +18,7 @@ struct ModelFrame {
   private(set) var warnings: [String] = []
 
   init(
-    _ frame: PETFrame, views: ModelDescription.Views, ctOutside: Exam.CTOutside, work: Work,
+    _ frame: PETFrame, views: ModelDescription.Views, jitter: ViewJitter, ctOutside: Exam.CTOutside, work: Work,
     progress: (Double) -> Void
   ) throws {
     let headSlices = try Self.headSlices(frame)
@@ -50,14 +50,15 @@ struct ModelFrame {
     }
 
     let middle = (box.lower.z + box.upper.z) / 2
-    let slices = max(middle - Released.globalReach, 0)...min(middle + Released.globalReach, model.canvas.z - 1)
+    let reach = Released.globalReach + jitter.globalReach
+    let slices = max(middle - reach, 0)...min(middle + reach, model.canvas.z - 1)
     self.slices = slices
     let shape = SIMD3(model.canvas.x, model.canvas.y, slices.count)
     mask = CanvasArray(voxels: try Self.copy(canvas, slices: slices), shape: shape)
     guard let lesion = mask.bounds(within: Box(lower: .zero, upper: shape &- 1), where: { $0 != 0 }) else {
       throw PetarError(
         PETAR_ERROR_MASK_OUTSIDE,
-        "the lesion has parts above and below, but none within \(Released.globalReach) slices of 3 mm of its middle, "
+        "the lesion has parts above and below, but none within \(reach) slices of 3 mm of its middle, "
           + "which is all the model sees; describe the parts one by one")
     }
     self.lesion = lesion

@@ -41,13 +41,14 @@ package struct Views: Sendable {
 /// Steps: axes to RAS, CT and mask onto the PET's grid if they have another one, head crop, 3 mm, canvas of 200 x 200,
 /// window, slices around the lesion, box around it, crop to PET > 0, resize.
 /// - Parameters:
+///   - jitter: for training.
 ///   - isCancelled: asked every few slices.
 ///   - progress: called with 0...1, growing.
 /// - Throws: `PETAR_ERROR_BAD_UNIT`, `PETAR_ERROR_BAD_VOLUME`, `PETAR_ERROR_BAD_GEOMETRY`, `PETAR_ERROR_EMPTY_MASK`,
 ///   `PETAR_ERROR_MASK_OUTSIDE`, `PETAR_ERROR_OUT_OF_MEMORY`, `PETAR_CANCELLED`.
 package func prepareViews(
-  _ exam: Exam, _ views: ModelDescription.Views, pool: ThreadPool, isCancelled: () -> Bool,
-  progress: (Double) -> Void
+  _ exam: Exam, _ views: ModelDescription.Views, jitter: ViewJitter = .none, pool: ThreadPool,
+  isCancelled: () -> Bool, progress: (Double) -> Void
 ) throws -> Views {
   try withoutActuallyEscaping(isCancelled) { isCancelled in
     let work = Work(pool: pool, isCancelled: isCancelled)
@@ -57,14 +58,15 @@ package func prepareViews(
     progress(0.1)
     let frame = try PETFrame(exam, lesion: lesion, work: work)
     progress(0.4)
-    let model = try ModelFrame(frame, views: views, ctOutside: exam.ctOutside, work: work, progress: progress)
+    let model = try ModelFrame(
+      frame, views: views, jitter: jitter, ctOutside: exam.ctOutside, work: work, progress: progress)
     warnings += frame.warnings + model.warnings
 
     let resize = ViewResize(extent: views.extent, work: work)
     let whole = Box(lower: .zero, upper: model.pet.shape &- 1)
     let global = try View(of: whole, model, resize, keepLesion: false, &warnings)
     progress(0.9)
-    let box = model.lesion.grown(by: Released.focalMargin, within: model.pet.shape)
+    let box = jitter.focalBox(around: model.lesion, within: model.pet.shape)
     let focal = try View(of: box, model, resize, keepLesion: true, &warnings)
     let report = GeometryReport(
       exam: exam, lesion: lesion, frame: frame, model: model, focalBox: box, global: global, focal: focal)

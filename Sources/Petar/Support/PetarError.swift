@@ -18,6 +18,6 @@ extension PetarError: CustomStringConvertible {
 }
 
 /// Any error as one that has a status.
-func asPetarError(_ error: any Error) -> PetarError {
+package func asPetarError(_ error: any Error) -> PetarError {
   error as? PetarError ?? PetarError(PETAR_ERROR_INTERNAL, "unexpected error: \(error)")
 }

@@ -14,6 +14,8 @@ final class Engine {
   let kernels: pk_kernels
   let operations: ct_operations
   let arena = Arena()
+  /// Decides which inputs of adapters are dropped in this step; nil for none.
+  var dropoutSeed: UInt64?
 
   init(pool: ThreadPool) throws {
     self.pool = pool

@@ -13,6 +13,9 @@ struct LinearLayer {
     let down: Weight
     let up: Weight
     let scale: Float
+    let dropout: Float
+    /// Tells the dropped inputs of one adapter from those of another.
+    let number: UInt64
 
     var isTrained: Bool { down.isTrained || up.isTrained }
   }
@@ -28,7 +31,7 @@ struct LinearLayer {
         adapters.append(
           Adapter(
             firstOutput: first, down: try Weight(parameters, names.down), up: try Weight(parameters, names.up),
-            scale: parameters.adapterScale))
+            scale: parameters.adapterScale, dropout: parameters.adapterDropout, number: fnv1a(names.down)))
       }
       first += part.shape[0]
     }
@@ -62,7 +65,7 @@ struct LinearLayer {
       Extents(rows: rows, columns: outputs, depth: inputs), adding: prepared)
     for adapter in adapters {
       try engine.arena.scoped {
-        let low = try project(x, rows: rows, adapter, engine)
+        let low = try project(try kept(x, rows: rows, adapter, engine), rows: rows, adapter, engine)
         let rank = adapter.up.columns
         engine.multiply(
           Factor(low, stride: rank), Factor(adapter.up.values, stride: rank, transposed: true),
@@ -116,6 +119,7 @@ struct LinearLayer {
     let (rank, outputs) = (adapter.up.columns, adapter.up.rows)
     let dy = dy + adapter.firstOutput
     try engine.arena.scoped {
+      let x = try kept(x, rows: rows, adapter, engine)
       if let gradient = adapter.up.gradient {
         let low = try project(x, rows: rows, adapter, engine)
         engine.multiply(
@@ -132,10 +136,50 @@ struct LinearLayer {
           Extents(rows: rank, columns: inputs, depth: rows), adding: true)
       }
       if let dx {
+        let seed = adapter.dropout > 0 ? engine.dropoutSeed : nil
+        let target = seed == nil ? dx : try engine.arena.floats(rows * inputs)
         engine.multiply(
-          Factor(dlow, stride: rank), Factor(adapter.down.values, stride: inputs), into: dx, stride: inputs,
-          Extents(rows: rows, columns: inputs, depth: rank), adding: true)
+          Factor(dlow, stride: rank), Factor(adapter.down.values, stride: inputs), into: target, stride: inputs,
+          Extents(rows: rows, columns: inputs, depth: rank), adding: seed == nil)
+        if let seed {
+          drop(from: target, into: dx, rows: rows, adapter, seed, engine) { $0 + $1 }
+        }
       }
     }
   }
+
+  // ---- Dropout ----------------------------------------------------------------------------------------------------
+
+  /// The inputs without the dropped ones, the others scaled up to make up for them; `x` itself without dropout.
+  private func kept(
+    _ x: UnsafePointer<Float>, rows: Int, _ adapter: Adapter, _ engine: Engine
+  ) throws -> UnsafePointer<Float> {
+    guard adapter.dropout > 0, let seed = engine.dropoutSeed else { return x }
+    let result = try engine.arena.floats(rows * inputs)
+    drop(from: x, into: result, rows: rows, adapter, seed, engine) { $1 }
+    return UnsafePointer(result)
+  }
+
+  /// `y = combine(y, x kept or 0)`. Which are kept follows from the seed, the adapter and the place alone, so that the
+  /// backward pass and a repeated forward pass drop the same.
+  private func drop(
+    from x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, rows: Int, _ adapter: Adapter, _ seed: UInt64,
+    _ engine: Engine, _ combine: (Float, Float) -> Float
+  ) {
+    let scale = 1 / (1 - adapter.dropout)
+    let bound = UInt32(Double(adapter.dropout) * 0x1p32)
+    engine.overRows(rows, width: inputs) { first, count in
+      for row in first..<(first + count) {
+        var random = SplitMix64(seed: seed ^ adapter.number &+ UInt64(row) &* 0x9E6C_63D0_876A_3F6B)
+        for index in (row * inputs)..<(row * inputs + inputs) {
+          y[index] = combine(y[index], UInt32(truncatingIfNeeded: random.next() >> 32) < bound ? 0 : x[index] * scale)
+        }
+      }
+    }
+  }
+}
+
+/// FNV-1a, 64 bits.
+private func fnv1a(_ text: String) -> UInt64 {
+  text.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
 }

@@ -20,14 +20,17 @@ extension Parameters {
   /// Puts an adapter (LoRA, Hu et al. 2021) beside every linear layer of the decoder but the head:
   /// `y = W x + alpha / rank B A x`. A starts uniform within 1 / sqrt(inputs) of zero, B at zero, as PEFT has them.
   ///
+  /// `dropout` is the share of inputs that each adapter does without in a step, as PEFT's `lora_dropout`.
+  ///
   /// Each checkpoint part (q, k and v of a Llama decoder) has a pair of its own.
   /// - Throws: `PETAR_ERROR_INVALID_ARGUMENT` for a rank below 1 or a second call, `PETAR_ERROR_OUT_OF_MEMORY`.
-  package func addAdapters(rank: Int, alpha: Float, seed: UInt64) throws {
+  package func addAdapters(rank: Int, alpha: Float, dropout: Float = 0, seed: UInt64) throws {
     guard rank > 0, adapterScale == 0 else {
       throw PetarError(
         PETAR_ERROR_INVALID_ARGUMENT, "adapters of rank \(rank): give a rank above 0, and add adapters once")
     }
     adapterScale = alpha / Float(rank)
+    adapterDropout = dropout
     var random = SplitMix64(seed: seed)
     for part in tensors.filter(Self.takesAdapter).flatMap(\.parts) {
       let names = AdapterNames(part)

@@ -25,6 +25,8 @@ package final class Parameters {
   package private(set) var tensors: [Tensor] = []
   /// What the product of a low-rank adapter counts: alpha / rank.
   package internal(set) var adapterScale: Float = 0
+  /// The share of an adapter's inputs that is dropped while it is trained.
+  package internal(set) var adapterDropout: Float = 0
   private var places: [String: Int] = [:]
 
   /// A model of zeros.

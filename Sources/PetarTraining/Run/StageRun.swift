@@ -1,0 +1,202 @@
+import CPetar
+import Foundation
+import Petar
+import PetarConversion
+
+/// One stage of a run.
+struct StageRun {
+  private let stage: Recipe.Stage
+  private let index: Int
+  private let recipe: Recipe
+  private let settings: TrainingRun.Settings
+  private let dataset: Dataset
+  private let pool: ThreadPool
+  private let observer: TrainingRun.Observer
+
+  init(
+    _ stage: Recipe.Stage, index: Int, recipe: Recipe, settings: TrainingRun.Settings, dataset: Dataset,
+    pool: ThreadPool, observer: TrainingRun.Observer
+  ) {
+    self.stage = stage
+    self.index = index
+    self.recipe = recipe
+    self.settings = settings
+    self.dataset = dataset
+    self.pool = pool
+    self.observer = observer
+  }
+
+  /// Questions of the validation split on which the loss is measured, at most.
+  private static let validationQuestions = 64
+
+  /// Another for each stage, and for each use within it.
+  private func seed(_ use: UInt64) -> UInt64 {
+    var random = SplitMix64(seed: settings.seed &+ UInt64(index + 1) &* 0x632B_E59B_D9B4_E019 &+ use)
+    return random.next()
+  }
+
+  func train(from checkpoint: String, to folder: String) throws {
+    let parameters = try Parameters(checkpoint: checkpoint)
+    if stage.trained == .adapters {
+      try parameters.addAdapters(
+        rank: recipe.adapters.rank, alpha: Float(recipe.adapters.alpha), dropout: Float(recipe.adapters.dropout),
+        seed: seed(1))
+    }
+    try parameters.train(where: stage.trained.includes)
+    let maker = try ExampleMaker(
+      dataset, parameters.description, try Tokenizer(readTokenizer(folder: checkpoint), source: checkpoint),
+      omitted: settings.omitted)
+    let order = questionOrder(.train, seed: seed(2))
+    guard order.count > 0 else {
+      throw PetarError(
+        PETAR_ERROR_INVALID_ARGUMENT,
+        "\(dataset.folder) has no question of the split train and the tasks \(stage.tasks.map(\.rawValue)) for stage "
+          + stage.name)
+    }
+
+    let model = try TrainingModel(
+      parameters, pool: pool, checkpointing: recipe.checkpointing, longest: try longest(maker, parameters.description))
+    var adam = AdamW.Settings()
+    adam.weightDecay = Float(stage.weightDecay)
+    adam.largestNorm = stage.clip > 0 ? Float(stage.clip) : nil
+    let optimizer = try AdamW(parameters, adam, pool: pool)
+    let state = folder + ".state"
+    if FileManager.default.fileExists(atPath: state) { try optimizer.read(state: state) }
+
+    let batchesPerEpoch = (order.count + stage.batch - 1) / stage.batch
+    let stepsPerEpoch = (batchesPerEpoch + stage.accumulation - 1) / stage.accumulation
+    let steps = stepsPerEpoch * stage.epochs
+    let rate = LearningRate(
+      peak: stage.learningRate, warmUpSteps: Int((stage.warmUp * Double(steps)).rounded(.up)), steps: steps)
+    observer.onStage(stage.name, order.count, steps, optimizer.steps)
+    let metrics = try MetricsFile(
+      path: settings.output + "/metrics.jsonl", stage: "\(index + 1)-\(stage.name)", stepsDone: optimizer.steps)
+    let validation = try validationExamples(maker)
+
+    let feed = try feed(
+      maker, order,
+      firstBatch: optimizer.steps / stepsPerEpoch * batchesPerEpoch
+        + optimizer.steps % stepsPerEpoch * stage.accumulation, batches: batchesPerEpoch * stage.epochs)
+    let clock = Stopwatch()
+    var saved = Stopwatch()
+    while optimizer.steps < steps {
+      do {
+        try observer.check()
+      } catch {
+        try optimizer.write(state: state)
+        throw error
+      }
+      let step = optimizer.steps
+      let place = step % stepsPerEpoch
+      let batches = try (0..<min(stage.accumulation, batchesPerEpoch - place * stage.accumulation))
+        .map { _ in try feed.next() }.filter { !$0.isEmpty }
+      let stepClock = Stopwatch()
+      let answers = batches.joined().reduce(0) { $0 + $1.answer.count }
+      guard answers > 0 else {
+        throw PetarError(
+          PETAR_ERROR_BAD_FILE,
+          "every question of step \(step + 1) of stage \(stage.name) was skipped; mend the data set")
+      }
+      var loss = 0.0
+      for (number, batch) in batches.enumerated() {
+        loss += try model.accumulateGradients(
+          batch, answerTokens: answers, dropoutSeed: seed(3) &+ UInt64(step * stage.accumulation + number))
+      }
+      let learningRate = rate(step)
+      let norm = try diverging(step) { try optimizer.step(learningRate: learningRate) }
+      let seconds = stepClock.seconds
+      let endsEpoch = place == stepsPerEpoch - 1
+      let report = TrainingStep(
+        stage: stage.name, step: step + 1, steps: steps, loss: loss, learningRate: learningRate, gradientNorm: norm,
+        tokensPerSecond: Double(batches.joined().reduce(0) { $0 + $1.ids.count }) / seconds, seconds: clock.seconds,
+        validationLoss: endsEpoch && !validation.isEmpty ? try meanLoss(model, validation) : nil)
+      try metrics.append(report)
+      observer.onStep(report)
+      if saved.seconds > recipe.saveMinutes * 60, step + 1 < steps {
+        try optimizer.write(state: state)
+        saved = Stopwatch()
+      }
+    }
+    try parameters.write(checkpoint: folder, settingsFrom: checkpoint)
+    unlink(state)
+  }
+
+  /// Says where the last good state is when the numbers leave the finite.
+  private func diverging<Result>(_ step: Int, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch let error as PetarError where error.status == PETAR_ERROR_INTERNAL {
+      throw PetarError(
+        error.status,
+        "stage \(stage.name): \(error.message); the state saved before and the last stage's checkpoint are kept in "
+          + settings.output)
+    }
+  }
+
+  // ---- Data -------------------------------------------------------------------------------------------------------
+
+  private func questionOrder(_ split: Dataset.Split, seed: UInt64) -> QuestionOrder {
+    QuestionOrder(
+      dataset.questions, questionsPerExam: stage.questionsPerExam > 0 ? stage.questionsPerExam : .max,
+      versions: max(recipe.jitteredVersions, 1), seed: seed
+    ) { $0.split == split && stage.tasks.contains($0.task) }
+  }
+
+  private func feed(_ maker: ExampleMaker, _ order: QuestionOrder, firstBatch: Int, batches: Int) throws -> ExampleFeed
+  {
+    try ExampleFeed(
+      maker, order, jitters: recipe.jitteredVersions > 0, batch: stage.batch, firstBatch: firstBatch, batches: batches,
+      memory: Int(recipe.memory * 0x1p30), threads: settings.threads, broken: recipe.brokenExams,
+      onSkip: observer.onSkip)
+  }
+
+  /// Some questions of the validation split, in batches, without jitter.
+  private func validationExamples(_ maker: ExampleMaker) throws -> [[TrainingExample]] {
+    let order = questionOrder(.validation, seed: seed(4))
+    let batches = min((order.count + stage.batch - 1) / stage.batch, max(Self.validationQuestions / stage.batch, 1))
+    guard batches > 0 else { return [] }
+    let feed = try ExampleFeed(
+      maker, order, jitters: false, batch: stage.batch, firstBatch: 0, batches: batches, memory: 0,
+      threads: settings.threads, broken: recipe.brokenExams, onSkip: observer.onSkip)
+    return try (0..<batches).map { _ in try feed.next() }.filter { !$0.isEmpty }
+  }
+
+  /// The mean over all answer tokens.
+  private func meanLoss(_ model: TrainingModel, _ batches: [[TrainingExample]]) throws -> Double {
+    var (sum, count) = (0.0, 0)
+    for batch in batches {
+      let tokens = batch.reduce(0) { $0 + $1.answer.count }
+      sum += try model.meanLoss(batch) * Double(tokens)
+      count += tokens
+    }
+    return sum / Double(count)
+  }
+
+  /// Tokens of the longest question with its answer. What does not fit the model is said before the long work.
+  private func longest(_ maker: ExampleMaker, _ model: ModelDescription) throws -> Int {
+    var longest = 0
+    for question in dataset.questions where stage.tasks.contains(question.task) && question.split != .test {
+      let count = maker.tokens(of: question).ids.count
+      guard count <= model.decoder.context else {
+        throw PetarError(
+          PETAR_ERROR_CONTEXT_FULL,
+          "exam \(question.exam), \(question.map) \(question.label): question and answer have \(count) tokens, the "
+            + "model's context \(model.decoder.context)")
+      }
+      longest = max(longest, count)
+    }
+    return longest
+  }
+}
+
+extension Recipe.Trained {
+  /// Which tensors, by name, a stage changes.
+  func includes(_ name: String) -> Bool {
+    switch self {
+    case .projector: name.hasPrefix("projector.")
+    case .maskEmbedding: name.hasPrefix("vision.mask.")
+    case .all: true
+    case .adapters: Parameters.isAdapter(name) || name.hasPrefix("vision.") || name.hasPrefix("projector.")
+    }
+  }
+}
