@@ -1,26 +1,24 @@
 import Petar
 
-/// An ingredient of the method that a model is trained or evaluated without, for ablations.
+/// An input that an ablation trains and describes without.
+///
+/// What is left out is made to say nothing, so that one network serves all rows of the table: an empty mask embeds to the
+/// mask's bias alone, a CT of zeros to the same features whatever the exam, and without the focal crop the whole view
+/// is seen twice, `T = 2 X`.
 package enum OmittedInput: String, CaseIterable, Sendable {
-  /// The lesion is not marked: zeros.
-  case mask
-  /// Zeros, which is -300 HU and less.
-  case ct
-  /// The focal view shows what the global one does.
-  case focal
+  case mask, ct, focal
 
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY`.
   package static func apply(_ omitted: Set<OmittedInput>, to views: Views) throws -> Views {
     guard !omitted.isEmpty else { return views }
-    let zeros = try Buffer<Float>(count: views.extent.count)
-    func remaining(_ arrays: Views.Arrays) -> Views.Arrays {
+    func altered(_ arrays: Views.Arrays) throws -> Views.Arrays {
       Views.Arrays(
-        pet: arrays.pet, mask: omitted.contains(.mask) ? zeros : arrays.mask,
-        ct: omitted.contains(.ct) ? zeros : arrays.ct)
+        pet: arrays.pet, mask: omitted.contains(.mask) ? try Buffer(count: arrays.mask.count) : arrays.mask,
+        ct: omitted.contains(.ct) ? try Buffer(count: arrays.ct.count) : arrays.ct)
     }
-    let global = remaining(views.global)
+    let global = try altered(views.global)
     return Views(
-      extent: views.extent, global: global, focal: omitted.contains(.focal) ? global : remaining(views.focal),
+      extent: views.extent, global: global, focal: omitted.contains(.focal) ? global : try altered(views.focal),
       geometry: views.geometry, warnings: views.warnings)
   }
 }
