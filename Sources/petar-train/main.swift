@@ -25,6 +25,8 @@ do {
   case "phantom": try PhantomCommand.run(words.dropFirst())
   case "run" where wantsHelp: print(RunCommand.usage, terminator: "")
   case "run": try RunCommand.run(words.dropFirst())
+  case "evaluate" where wantsHelp: print(EvaluateCommand.usage, terminator: "")
+  case "evaluate": try EvaluateCommand.run(words.dropFirst())
   case "bench" where wantsHelp: print(BenchCommand.usage, terminator: "")
   case "bench": try BenchCommand.run(words.dropFirst())
   case "--version": print("petar-train \(Library.version)")

@@ -87,7 +87,8 @@ final class Batch {
     var timings = Finding.Timings()
     timings.load = model.loadSeconds
     var clock = Stopwatch()
-    let views = try session.views(of: exams[index]) { report("prepare", $0) }
+    var views = try session.views(of: exams[index]) { report("prepare", $0) }
+    if let alterViews = request.alterViews { views = try alterViews(views) }
     timings.prepare = clock.seconds
     observer.onWarnings(model.warnings + views.warnings)
 

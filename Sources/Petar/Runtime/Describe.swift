@@ -14,6 +14,8 @@ package struct DescribeRequest: Sendable {
   package var replay: [Int32]?
   /// Whether tokens are guessed ahead. It changes no text; measurements go without.
   package var drafts = true
+  /// For experiments: what becomes of the six arrays before they are encoded.
+  package var alterViews: (@Sendable (Views) throws -> Views)?
 
   package init() {}
 

@@ -1,0 +1,82 @@
+import PetarTraining
+
+/// An evaluation for people: a table of scores, the most frequent errors, findings beside their truth.
+struct EvaluationText {
+  private let evaluation: Evaluation
+
+  init(_ evaluation: Evaluation) { self.evaluation = evaluation }
+
+  private static let mostConfusions = 12
+  private static let mostSamples = 3
+
+  var text: String {
+    let scores = evaluation.scores
+    let without =
+      evaluation.omitted.isEmpty
+      ? "" : ", without \(evaluation.omitted.map(\.rawValue).sorted().joined(separator: ", "))"
+    var lines = [
+      "\(evaluation.folder), \(evaluation.split): \(scores.text.count) findings, \(scores.organs.count) organ questions, "
+        + "\(scores.failures.count) failed\(without)",
+      "model \(evaluation.hash)", "",
+      "                    right     of       %   95 % interval",
+    ]
+    lines += rows.filter { $0.1.count > 0 }.map { Self.row($0.0, $0.1) }
+    let confusions = scores.confusions.prefix(Self.mostConfusions)
+    if !confusions.isEmpty {
+      lines += ["", "Most frequent errors: truth -> said"]
+      lines += confusions.map { confusion, count in
+        "  \(Self.right(String(count), 4))  \(Self.left(confusion.field, 11))"
+          + "\(confusion.truth ?? "(none)") -> \(confusion.said ?? "(not said)")"
+      }
+    }
+    lines += samples("Findings that are right", exact: true)
+    lines += samples("Findings that are not", exact: false)
+    return lines.joined(separator: "\n")
+  }
+
+  private var rows: [(String, Proportion)] {
+    let scores = evaluation.scores
+    func field(_ field: FindingField) -> (String, Proportion) {
+      (field.rawValue, scores.fields[field] ?? Proportion())
+    }
+    return [("whole text", scores.text), field(.organ), field(.laterality)]
+      + FindingField.attributes.map { field($0) }
+      + [("attributes (mean)", scores.attributes), ("organ answers", scores.organs)]
+  }
+
+  private static func row(_ name: String, _ score: Proportion) -> String {
+    guard let share = score.share, let interval = score.interval else { return name }
+    let right = tenths(score.right)
+    return left(name, 18) + Self.right(right.hasSuffix(".0") ? String(right.dropLast(2)) : right, 7)
+      + Self.right(String(score.count), 7) + Self.right(tenths(100 * share), 8) + "   "
+      + "\(tenths(100 * interval.lowerBound)) to \(tenths(100 * interval.upperBound))"
+  }
+
+  private func samples(_ title: String, exact: Bool) -> [String] {
+    let some = evaluation.answers.filter {
+      $0.question.task == .finding && $0.text != nil && $0.isExact == exact
+    }.prefix(Self.mostSamples)
+    guard !some.isEmpty else { return [] }
+    return ["", title]
+      + some.flatMap { answer in
+        [
+          "  \(answer.question.exam), label \(answer.question.label)", "    truth  \(answer.question.answer)",
+          "    said   \(answer.text ?? "")",
+        ]
+      }
+  }
+
+  /// One decimal.
+  private static func tenths(_ value: Double) -> String {
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+
+  private static func left(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(width - text.count, 1))
+  }
+
+  private static func right(_ text: String, _ width: Int) -> String {
+    String(repeating: " ", count: max(width - text.count, 0)) + text
+  }
+}
