@@ -199,7 +199,6 @@ def test_interrupt_loses_no_finding_that_is_done(small: petar.Model, exams: list
     found: dict[int, object] = {}
 
     def interrupt(_stage: str, _fraction: float) -> None:
-        # While events are waited for: Python ignores a KeyboardInterrupt that comes while an object is freed.
         if found:
             signal.raise_signal(signal.SIGINT)
 

@@ -7,8 +7,8 @@ import contextlib
 import ctypes as c
 import functools
 import json
+import operator
 import threading
-import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -32,9 +32,13 @@ class Handle:
 
     def __init__(self, free: Callable[[c.c_void_p], None], make: Callable[[Any], int]) -> None:
         pointer = c.c_void_p()
+        self._free = functools.partial(free, pointer)
         check(make(c.byref(pointer)))
         self._as_parameter_ = pointer
-        weakref.finalize(self, free, pointer).atexit = False
+
+    # Not a method: Ctrl-C is handled between steps of Python code, and a KeyboardInterrupt that a destructor raises is
+    # ignored. This one takes no such step, so that the interrupt waits for the code that let go of the object.
+    __del__ = property(operator.attrgetter("_free"))
 
     @classmethod
     def owning(cls, free: Callable[[c.c_void_p], None], address: int) -> Handle:
@@ -50,6 +54,10 @@ class Handle:
     def address(self) -> Optional[int]:
         """The pointer, for a field of a struct."""
         return self._as_parameter_.value
+
+
+# Registered before anything is made, so it comes last.
+atexit.register(delattr, Handle, "__del__")
 
 
 def read_text(call: Callable[[Any, Any], int]) -> str:
