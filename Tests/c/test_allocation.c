@@ -1,7 +1,7 @@
 /* test_allocation.c - decoding allocates no memory: neither the network's step nor the text, on no thread.
  *
- * malloc and its kin are replaced in this program, and so for the library too; they count between two tokens. Greedy
- * decoding; pieces of text of at most 15 bytes, as nearly all are, are no allocation of their own either. */
+ * malloc and its kin are replaced in this program, and so for the library too; they count between two tokens, the
+ * largest or sampled. Pieces of text of at most 15 bytes, as nearly all are, are no allocation of their own either. */
 #define _GNU_SOURCE
 #include "check.h"
 #include "fixture.h"
@@ -96,7 +96,7 @@ static void run_in_turn(void *user_data, void *task, petar_task_fn run, size_t c
 
 enum { LESIONS = 4 };
 
-static void test_model(const char *name, int threads, petar_parallel_fn parallel) {
+static void test_model(const char *name, int threads, petar_parallel_fn parallel, float temperature) {
     char path[4096];
     petar_model *model;
     snprintf(path, sizeof path, "%s/%s.petar", fixture_setting("PETAR_TEST_MODELS"), name);
@@ -111,6 +111,8 @@ static void test_model(const char *name, int threads, petar_parallel_fn parallel
 
     petar_describe_params params = fixture_describe_params();
     params.max_tokens = 48;
+    params.temperature = temperature;
+    params.top_p = 0.9f;
     stretch s = {8, 40, 0};
     params.on_token = on_token;
     params.on_progress = on_any_progress;
@@ -120,7 +122,8 @@ static void test_model(const char *name, int threads, petar_parallel_fn parallel
     CHECK_STATUS(petar_describe(session, &f.exam, &params, &finding), PETAR_OK);
     CHECK(s.now >= s.to && !atomic_load(&counting));
     if (!CHECK(atomic_load(&allocations) == 0)) {
-        fprintf(stderr, "  %s, %d threads: %zu for a lesion\n", name, threads, atomic_load(&allocations));
+        fprintf(stderr, "  %s, %d threads, temperature %g: %zu for a lesion\n", name, threads, temperature,
+                atomic_load(&allocations));
     }
     petar_finding_free(finding);
 
@@ -141,7 +144,8 @@ static void test_model(const char *name, int threads, petar_parallel_fn parallel
     CHECK_STATUS(petar_describe_batch(session, exams, LESIONS, &params, &batch), PETAR_OK);
     CHECK(s.now >= s.to && !atomic_load(&counting));
     if (!CHECK(atomic_load(&allocations) == 0)) {
-        fprintf(stderr, "  %s, %d threads: %zu for a batch\n", name, threads, atomic_load(&allocations));
+        fprintf(stderr, "  %s, %d threads, temperature %g: %zu for a batch\n", name, threads, temperature,
+                atomic_load(&allocations));
     }
     petar_session_free(session);
     fixture_close(&f);
@@ -161,10 +165,12 @@ static void test_counter(void) {
 
 int main(void) {
     test_counter();
-    test_model("phi3-two-f32", 2, NULL);
-    test_model("phi3-two-q8", 3, NULL);
-    test_model("phi3-two-q4", 2, NULL);
-    test_model("llama-shared-q8", 1, NULL);
-    test_model("small-views-q8", 2, run_in_turn);
+    test_model("phi3-two-f32", 2, NULL, 0);
+    test_model("phi3-two-q8", 3, NULL, 0);
+    test_model("phi3-two-q4", 2, NULL, 0);
+    test_model("llama-shared-q8", 1, NULL, 0);
+    test_model("small-views-q8", 2, run_in_turn, 0);
+    test_model("phi3-two-q8", 2, NULL, 1.5f);
+    test_model("small-views-q8", 1, NULL, 0.7f);
     return check_summary("test_allocation");
 }

@@ -8,6 +8,9 @@ protocol Detokenizer: Sendable {
   mutating func take() -> String
 }
 
+/// Bytes set aside for the text of a token: more than the longest pieces of Llama's vocabulary take.
+private let tokenRoom = 64
+
 /// transformers' slow `decode`: text between added tokens is decoded for itself by SentencePiece, loses a prefix
 /// space (two, where both libraries take one) and is joined to its neighbours by spaces.
 struct SlowDetokenizer: Detokenizer {
@@ -23,7 +26,6 @@ struct SlowDetokenizer: Detokenizer {
   private var stretch: [UInt8] = []
   private var stretchHasText = false
   private var afterSpecial = false
-  private let emptyChunk: SentencePieceText
   private var chunk: SentencePieceText
 
   init(_ tokenizer: Tokenizer, keepSpecial: Bool) {
@@ -32,10 +34,11 @@ struct SlowDetokenizer: Detokenizer {
     self.keepSpecial = keepSpecial
     // legacy=False switches the dummy prefix of the SentencePiece model off.
     let dummyPrefix = definition.addDummyPrefix && definition.rules == .slowLegacy
-    emptyChunk = SentencePieceText(
+    chunk = SentencePieceText(
       tokenizer.pieces, dummyPrefix: dummyPrefix, removeExtraWhitespaces: definition.removeExtraWhitespaces,
       unknownSurface: Array(definition.unknownSurface.utf8))
-    chunk = emptyChunk
+    out.reserveCapacity(tokenRoom)
+    stretch.reserveCapacity(tokenRoom)
   }
 
   mutating func take() -> String {
@@ -80,7 +83,7 @@ struct SlowDetokenizer: Detokenizer {
     chunk.finish()
     chunk.take(into: &stretch)
     stretch += text
-    chunk = emptyChunk
+    chunk.restart()
     position += 1
     afterSpecial = true
   }
@@ -90,7 +93,8 @@ struct SlowDetokenizer: Detokenizer {
     chunk.finish()
     release()
     hasPrevious = hasPrevious || stretchHasText
-    (position, stretchHasText, afterSpecial, chunk) = (0, false, false, emptyChunk)
+    chunk.restart()
+    (position, stretchHasText, afterSpecial) = (0, false, false)
   }
 
   /// Writes what there is of the stretch.
@@ -130,6 +134,7 @@ struct FastDetokenizer: Detokenizer {
     byteValues = tokenizer.pieces.byteValues
     self.keepSpecial = keepSpecial
     mayStrip = definition.addPrefixSpace
+    out.reserveCapacity(tokenRoom)
   }
 
   mutating func push(_ id: Int32) {
@@ -155,7 +160,7 @@ struct FastDetokenizer: Detokenizer {
   }
 }
 
-/// One call of SentencePiece's Decode, given piece by piece.
+/// Calls of SentencePiece's Decode, one after the other, each given piece by piece.
 struct SentencePieceText: Sendable {
   private let pieces: TokenizerPieces
   private let unknownSurface: [UInt8]
@@ -163,7 +168,9 @@ struct SentencePieceText: Sendable {
   private var out: [UInt8] = []
   private var hasText = false
   private var bytes = TokenizerByteRun()
-  /// Whether a space in front of the next piece is the prefix space, and whether one was taken.
+  /// Whether a call may begin with a prefix space, whether a space in front of the next piece is it, and whether it was
+  /// taken.
+  private let hasPrefix: Bool
   private var mayStrip: Bool
   private var stripped = false
 
@@ -171,7 +178,9 @@ struct SentencePieceText: Sendable {
     self.pieces = pieces
     self.unknownSurface = unknownSurface
     self.removeExtraWhitespaces = removeExtraWhitespaces
-    mayStrip = dummyPrefix || removeExtraWhitespaces
+    hasPrefix = dummyPrefix || removeExtraWhitespaces
+    mayStrip = hasPrefix
+    out.reserveCapacity(tokenRoom)
   }
 
   /// Appends the text written since the last call.
@@ -206,11 +215,16 @@ struct SentencePieceText: Sendable {
   }
 
   mutating func finish() { bytes.finish(into: &out) }
+
+  /// Begins another call; the text of the last one has been finished and taken.
+  mutating func restart() { (hasText, mayStrip, stripped) = (false, hasPrefix, false) }
 }
 
 /// Bytes that become characters as soon as they can; each that cannot becomes U+FFFD.
 struct TokenizerByteRun: Sendable {
   private var pending: [UInt8] = []
+
+  init() { pending.reserveCapacity(4) }
 
   mutating func push(_ byte: UInt8, into out: inout [UInt8]) {
     pending.append(byte)
@@ -222,10 +236,11 @@ struct TokenizerByteRun: Sendable {
   }
 
   private mutating func writeFirst(into out: inout [UInt8]) {
-    let character = pending.prefix(TokenizerPieces.length(of: pending[0]))
-    if String(validating: character, as: UTF8.self) != nil {
-      out += character
-      pending.removeFirst(character.count)
+    // The slices must be gone when `pending` changes, or it would be copied.
+    let count = min(TokenizerPieces.length(of: pending[0]), pending.count)
+    if String(validating: pending[..<count], as: UTF8.self) != nil {
+      out += pending[..<count]
+      pending.removeFirst(count)
     } else {
       out += "\u{FFFD}".utf8
       pending.removeFirst()

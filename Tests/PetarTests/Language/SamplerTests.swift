@@ -39,6 +39,39 @@ import Testing
     #expect(try draws != (0..<50).map { _ in try next(&other, logits) })
   }
 
+  /// Against all tokens sorted: the most probable first, of equals the one with the smaller id. Rounded logits have
+  /// many equals.
+  @Test(arguments: [Float(0.2), 0.9, 0.999, 1], [false, true])
+  func drawsAreThoseFromSortedTokens(topP: Float, rounded: Bool) throws {
+    let temperature: Float = 0.7
+    var (sampler, random, noise) = (
+      Sampler(temperature: temperature, topP: topP, seed: 11), SplitMix64(seed: 11), Noise(5)
+    )
+    var drawn: Set<Int32> = []
+    for _ in 0..<100 {
+      var logits = noise.values(900, scale: 6)
+      if rounded { logits = logits.map { $0.rounded() } }
+      let largest = try #require(logits.max())
+      let weights = logits.map { exp(Double($0 - largest) / Double(temperature)) }
+      let order = logits.indices.sorted { weights[$0] != weights[$1] ? weights[$0] > weights[$1] : $0 < $1 }
+      let least = Double(topP) * weights.reduce(0, +)
+      var (nucleus, size) = (0.0, 0)
+      while size < order.count, size == 0 || nucleus < least {
+        nucleus += weights[order[size]]
+        size += 1
+      }
+      var draw = Double(random.next() >> 11) * 0x1p-53 * nucleus
+      let expected = order.prefix(size).first {
+        draw -= weights[$0]
+        return draw < 0
+      }
+      let token = try next(&sampler, logits)
+      #expect(Int(token) == expected)
+      drawn.insert(token)
+    }
+    #expect(drawn.count > 50)
+  }
+
   /// 20,000 draws: a share's standard deviation is at most 0.0036, so 0.015 is more than four of them.
   @Test func drawsFollowTheSoftmaxWithinTheNucleus() throws {
     let logits: [Float] = [2, 1, 0, -1]
