@@ -9,6 +9,8 @@ enum Benchmark {
     var load = Stage("load")
     var (model, session) = try ready(options, pool, &load)
     for _ in 1..<max(options.repeats, 1) { (model, session) = try ready(options, pool, &load) }
+    // What is wrong with the file is said before the long work.
+    let drafts = try options.findings.map { try DraftRun(session, findings: $0) }
 
     progress("machine")
     let machine = try Machine(instructionSet: model.instructionSet.name, pool: pool)
@@ -23,7 +25,6 @@ enum Benchmark {
     }
     // Before texts side by side take more.
     let peakResidentBytes = max(System.peakResidentBytes - Machine.bufferBytes, 0)
-    let drafts = try options.findings.map { try DraftRun(session, findings: $0) }
     try drafts?.run(progress: progress)
     let steps = try StepRun(model, machine, pool, positions: run.positions)
     for index in 1...options.repeats {

@@ -16,12 +16,10 @@ final class DraftRun {
   /// Readings of the decoder, with drafts; each finding's first token comes with the prompt.
   private(set) var passes = 0
   private let session: Session
-  private let exam: Exam
   private let findings: [[Int32]]
 
   init(_ session: Session, findings path: String) throws {
     self.session = session
-    exam = try Phantom.exam()
     let vocabulary = session.model.description.decoder.vocabulary
     var ids: [Substring: Int32] = [:]
     findings = try Self.lines(of: path).map { line in
@@ -37,6 +35,7 @@ final class DraftRun {
   }
 
   func run(progress: (String) -> Void) throws {
+    let exam = try Phantom.exam()
     var request = DescribeRequest()
     let known = stride(from: 0, to: findings.count, by: 2).map { findings[$0] }
     session.drafts = Drafts(typical: known)
