@@ -50,28 +50,31 @@ enum EvaluateCommand {
     guard arguments.positionals.count == 2 else {
       throw UsageError(message: "evaluate takes a model and a data set: petar-train evaluate MODEL.petar DATA")
     }
-    let split: Dataset.Split = try arguments.choice("--split") ?? .test
-    let task: Dataset.Task? = try arguments.choice("--task")
-    let limit = arguments.value("--limit") == nil ? nil : try arguments.wholeNumber("--limit", in: 1...1_000_000_000)
+    var selection = Dataset.Selection(split: try arguments.choice("--split") ?? .test)
+    selection.task = try arguments.choice("--task")
+    if arguments.value("--limit") != nil {
+      selection.limit = try arguments.wholeNumber("--limit", in: 1...1_000_000_000)
+    }
     let threads =
       arguments.value("--threads") == nil
       ? ThreadPool.processors : try arguments.wholeNumber("--threads", in: 1...1024)
 
     let model = try Model(path: arguments.positionals[0])
     let dataset = try Dataset(folder: arguments.positionals[1])
-    let questions = try dataset.questions(split: split, task: task, limit: limit)
+    let questions = try dataset.questions(selection)
     let folder = try arguments.value("--out").map { try EvaluationFolder($0) }
     let evaluator = try Evaluator(model, dataset, omitted: try omittedInputs(arguments), threads: threads)
     for warning in model.warnings { printError("petar-train: warning: \(warning)\n") }
 
-    let evaluation = try evaluate(evaluator, questions, split, folder)
-    try folder?.write(evaluation, complete: true)
+    let evaluation = try evaluate(evaluator, questions, selection, folder)
+    // Printed first: a full disk must not take the scores away.
     print(arguments.has("--json") ? evaluation.json.text : EvaluationText(evaluation).text)
+    try folder?.write(evaluation, complete: true)
     try refuseBroken(evaluation, skip: arguments.has("--skip-broken"))
   }
 
   private static func evaluate(
-    _ evaluator: Evaluator, _ questions: [Dataset.Question], _ split: Dataset.Split, _ folder: EvaluationFolder?
+    _ evaluator: Evaluator, _ questions: [Dataset.Question], _ selection: Dataset.Selection, _ folder: EvaluationFolder?
   ) throws -> Evaluation {
     Interrupt.watch()
     let bar = ProgressBar("evaluating")
@@ -79,7 +82,7 @@ enum EvaluateCommand {
     var answers = [Answer?](repeating: nil, count: questions.count)
     var done = 0
     func evaluation() -> Evaluation {
-      Evaluation(evaluator, split: split, answers: answers.compactMap { $0 }, seconds: clock.seconds)
+      Evaluation(evaluator, selection, answers: answers.compactMap { $0 }, seconds: clock.seconds)
     }
     do {
       defer { bar.close() }

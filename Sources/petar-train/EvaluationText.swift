@@ -11,12 +11,11 @@ struct EvaluationText {
 
   var text: String {
     let scores = evaluation.scores
-    let without =
-      evaluation.omitted.isEmpty
-      ? "" : ", without \(evaluation.omitted.map(\.rawValue).sorted().joined(separator: ", "))"
+    let omitted = evaluation.omitted.map(\.rawValue).sorted()
     var lines = [
-      "\(evaluation.folder), \(evaluation.split): \(scores.text.count) findings, \(scores.organs.count) organ questions, "
-        + "\(scores.failures.count) failed\(without)",
+      "\(evaluation.folder), \(evaluation.selection.split): \(scores.text.count) findings, "
+        + "\(scores.organs.count) organ questions, \(scores.failures.count) failed"
+        + (omitted.isEmpty ? "" : "; without \(omitted.joined(separator: ", "))"),
       "model \(evaluation.hash)", "",
       "                    right     of       %   95 % interval",
     ]
@@ -26,7 +25,7 @@ struct EvaluationText {
       lines += ["", "Most frequent errors: truth -> said"]
       lines += confusions.map { confusion, count in
         "  \(Self.right(String(count), 4))  \(Self.left(confusion.field, 11))"
-          + "\(confusion.truth ?? "(none)") -> \(confusion.said ?? "(not said)")"
+          + "\(confusion.truth ?? "(none)") -> \(Self.short(confusion.said ?? "(not said)"))"
       }
     }
     lines += samples("Findings that are right", exact: true)
@@ -71,6 +70,9 @@ struct EvaluationText {
     let tenths = Int((value * 10).rounded())
     return "\(tenths / 10).\(tenths % 10)"
   }
+
+  /// Cut where a model has gone astray.
+  private static func short(_ text: String) -> String { text.count > 60 ? text.prefix(60) + "..." : text }
 
   private static func left(_ text: String, _ width: Int) -> String {
     text + String(repeating: " ", count: max(width - text.count, 1))

@@ -116,6 +116,26 @@ def test_predictions_can_be_traced(evaluation: Path, models_dir: Path) -> None:
             assert finding.text == line["prediction"]
 
 
+def test_what_the_model_says_is_right_where_it_is_the_truth(evaluate: Run, evaluation: Path, tmp_path: Path) -> None:
+    lines = read(evaluation.parent / "set" / "dataset.jsonl")
+    for line, predicted in zip(lines, read(evaluation / "predictions.jsonl")):
+        line["answer"] = predicted["prediction"]
+        line.pop("attributes", None)
+    # All but one.
+    lines[0]["answer"] += " But no more."
+    write(tmp_path / "dataset.jsonl", lines)
+    (tmp_path / "exams").symlink_to(evaluation.parent / "set" / "exams")
+    done = evaluate(tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "Findings that are right" in done.stdout and "Findings that are not" in done.stdout
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    for score in (scores["findings"]["text"], scores["organ_answers"]):
+        assert score["count"] > 1
+    assert scores["findings"]["text"]["right"] == scores["findings"]["text"]["count"] - 1
+    assert scores["organ_answers"]["share"] == 1
+    assert scores["findings"]["organ"]["count"] == 0
+
+
 def test_without_an_input_the_model_says_something_else(evaluate: Run, phantoms: Path, tmp_path: Path) -> None:
     texts = {}
     for without in ("", "mask", "ct", "focal", "mask,ct,focal"):
@@ -127,7 +147,9 @@ def test_without_an_input_the_model_says_something_else(evaluate: Run, phantoms:
         assert len(predictions) == 3
         omitted = sorted(without.split(",")) if without else []
         assert all(line["without"] == omitted for line in predictions)
-        assert json.loads((folder / "scores.json").read_text())["without"] == omitted
+        scores = json.loads((folder / "scores.json").read_text())
+        assert scores["without"] == omitted
+        assert (scores["split"], scores["task"], scores["limit"]) == ("test", "finding", 3)
         texts[without] = tuple(line["prediction"] for line in predictions)
     assert len(set(texts.values())) == len(texts)
 

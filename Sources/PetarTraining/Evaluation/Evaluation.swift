@@ -8,19 +8,19 @@ package struct Evaluation: Sendable {
   package let model: JSON
   package let hash: String
   package let folder: String
-  package let split: Dataset.Split
+  package let selection: Dataset.Selection
   package let omitted: Set<OmittedInput>
   /// In the order of the data set.
   package let answers: [Answer]
   package let seconds: Double
   package let scores: Scores
 
-  package init(_ evaluator: Evaluator, split: Dataset.Split, answers: [Answer], seconds: Double) {
+  package init(_ evaluator: Evaluator, _ selection: Dataset.Selection, answers: [Answer], seconds: Double) {
     model = evaluator.model.identity
     hash = evaluator.model.file.hash
     folder = evaluator.dataset.folder
     omitted = evaluator.omitted
-    self.split = split
+    self.selection = selection
     self.answers = answers
     self.seconds = seconds
     scores = Scores(answers)
@@ -31,7 +31,9 @@ package struct Evaluation: Sendable {
     return .object(
       [
         ("model", model), ("library", .string("\(Library.version)")), ("data", .string(folder)),
-        ("split", .string(split.rawValue)),
+        ("split", .string(selection.split.rawValue)),
+        ("task", selection.task.map { .string($0.rawValue) } ?? .null),
+        ("limit", selection.limit.map { .integer($0) } ?? .null),
         ("without", .array(omitted.map(\.rawValue).sorted().map { .string($0) })),
         ("questions", .integer(answers.count)),
       ] + members + [("seconds", .number(seconds)), ("notice", .string(Finding.notice))])
@@ -64,18 +66,32 @@ package struct EvaluationFolder: Sendable {
 }
 
 extension Dataset {
-  /// Questions of a split, in the order of the file.
-  /// - Parameters:
-  ///   - task: nil for all.
-  ///   - limit: this many at most, spread evenly; nil for all.
-  /// - Throws: `PETAR_ERROR_INVALID_ARGUMENT` when there are none.
-  package func questions(split: Split, task: Task? = nil, limit: Int? = nil) throws -> [Question] {
-    let all = questions.filter { $0.split == split && (task == nil || $0.task == task) }
-    guard !all.isEmpty else {
-      let asked = task.map { " of task \($0)" } ?? ""
-      throw PetarError(PETAR_ERROR_INVALID_ARGUMENT, "\(folder): the split \(split) has no questions\(asked)")
+  /// Which questions are asked.
+  package struct Selection: Sendable {
+    package var split: Split
+    /// nil for all.
+    package var task: Task?
+    /// This many at most, spread evenly; nil for all.
+    package var limit: Int?
+
+    package init(split: Split, task: Task? = nil, limit: Int? = nil) {
+      self.split = split
+      self.task = task
+      self.limit = limit
     }
-    guard let limit, limit < all.count else { return all }
+  }
+
+  /// In the order of the file.
+  /// - Throws: `PETAR_ERROR_INVALID_ARGUMENT` when there are none.
+  package func questions(_ selection: Selection) throws -> [Question] {
+    let all = questions.filter {
+      $0.split == selection.split && (selection.task == nil || $0.task == selection.task)
+    }
+    guard !all.isEmpty else {
+      let task = selection.task.map { " of task \($0)" } ?? ""
+      throw PetarError(PETAR_ERROR_INVALID_ARGUMENT, "\(folder): the split \(selection.split) has no questions\(task)")
+    }
+    guard let limit = selection.limit, limit < all.count else { return all }
     return (0..<limit).map { all[$0 * all.count / limit] }
   }
 }

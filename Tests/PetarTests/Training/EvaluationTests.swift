@@ -7,8 +7,8 @@ private let truth =
   "Region: pelvis. Organ: hip bone. Sub-site: iliac wing. Laterality: right. Findings: round lesion with intense FDG "
   + "uptake, lytic on CT."
 private let middle =
-  "Region: abdomen. Organ: liver. Sub-site: segment 4. Findings: ring-shaped lesion with mild DOTATATE uptake, hypodense "
-  + "on CT."
+  "Region: abdomen. Organ: liver. Sub-site: segment 4. Findings: ring-shaped lesion with mild DOTATATE uptake, "
+  + "hypodense on CT."
 
 /// A line of dataset.jsonl about the lesion with that finding.
 private func line(_ answer: String, task: String = "finding", label: Int = 1, attributes: String = "") -> String {
@@ -21,7 +21,7 @@ private func questions(_ lines: String...) throws -> [Dataset.Question] {
   try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
   defer { try? FileManager.default.removeItem(atPath: folder) }
   try lines.joined(separator: "\n").write(toFile: folder + "/dataset.jsonl", atomically: true, encoding: .utf8)
-  return try Dataset(folder: folder).questions(split: .test)
+  return try Dataset(folder: folder).questions(.init(split: .test))
 }
 
 @Suite("Evaluation: scores")
@@ -113,10 +113,10 @@ struct EvaluationTests {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try lines.write(toFile: folder + "/dataset.jsonl", atomically: true, encoding: .utf8)
     let dataset = try Dataset(folder: folder)
-    #expect(try dataset.questions(split: .test, limit: 4).map(\.label) == [1, 3, 6, 8])
-    #expect(try dataset.questions(split: .test, limit: 40) == all)
-    #expect(throws: PetarError.self) { try dataset.questions(split: .train) }
-    #expect(throws: PetarError.self) { try dataset.questions(split: .test, task: .organ) }
+    #expect(try dataset.questions(.init(split: .test, limit: 4)).map(\.label) == [1, 3, 6, 8])
+    #expect(try dataset.questions(.init(split: .test, limit: 40)) == all)
+    #expect(throws: PetarError.self) { try dataset.questions(.init(split: .train)) }
+    #expect(throws: PetarError.self) { try dataset.questions(.init(split: .test, task: .organ)) }
   }
 }
 
