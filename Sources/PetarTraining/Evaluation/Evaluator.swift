@@ -38,32 +38,29 @@ package struct Evaluator {
 
   /// Indices of questions with the same words, about a few exams, so that each exam is read once for them.
   private static func chunks(_ questions: [Dataset.Question]) -> [[Int]] {
-    struct Group: Hashable { let question, exam: String }
-    var order: [Group] = []
-    var members: [Group: [Int]] = [:]
-    for (index, question) in questions.enumerated() {
-      let group = Group(question: question.question, exam: question.exam)
-      if members[group] == nil { order.append(group) }
-      members[group, default: []].append(index)
+    struct Subject: Hashable { let question, exam: String }
+    var firsts: [String: Int] = [:]
+    for (index, question) in questions.enumerated() where firsts[question.question] == nil {
+      firsts[question.question] = index
     }
-    var texts: [String] = []
-    var groups: [String: [Group]] = [:]
-    for group in order {
-      if groups[group.question] == nil { texts.append(group.question) }
-      groups[group.question, default: []].append(group)
-    }
+    /// Where the words, and then where the exam are first met.
+    func place(_ group: [Int]) -> (Int, Int) { (firsts[questions[group[0]].question] ?? 0, group[0]) }
+    let groups = Dictionary(grouping: questions.indices) {
+      Subject(question: questions[$0].question, exam: questions[$0].exam)
+    }.values.sorted { place($0) < place($1) }
+
     var chunks: [[Int]] = []
-    for text in texts {
-      var (chunk, exams) = ([Int](), 0)
-      for group in groups[text] ?? [] {
-        chunk += members[group] ?? []
+    var exams = 0
+    for group in groups {
+      if let last = chunks.last, questions[last[0]].question == questions[group[0]].question, last.count < side,
+        exams < mostExams
+      {
+        chunks[chunks.count - 1] += group
         exams += 1
-        if chunk.count >= side || exams == mostExams {
-          chunks.append(chunk)
-          (chunk, exams) = ([], 0)
-        }
+      } else {
+        chunks.append(group)
+        exams = 1
       }
-      if !chunk.isEmpty { chunks.append(chunk) }
     }
     return chunks
   }
@@ -73,17 +70,23 @@ package struct Evaluator {
     _ onAnswer: (Int, Answer) -> Void
   ) throws {
     let volumes = load(indices.map { questions[$0] })
+    func volume(_ file: File) throws -> Volume {
+      guard let volume = volumes[file] else {
+        throw PetarError(PETAR_ERROR_INTERNAL, "\(file.name) of exam \(file.exam) was lost")
+      }
+      return try volume.get()
+    }
     var asked: [Int] = []
     var exams: [Exam] = []
     for index in indices {
       let question = questions[index]
       do {
-        let files = File.of(question)
-        guard let pet = volumes[files.pet], let ct = volumes[files.ct], let mask = volumes[files.mask] else { continue }
-        exams.append(Exam(pet: try pet.get(), ct: try ct.get(), mask: try mask.get(), label: question.label))
+        let (pet, ct, mask) = File.of(question)
+        exams.append(
+          Exam(pet: try volume(pet), ct: try volume(ct), mask: try volume(mask), label: question.label))
         asked.append(index)
       } catch {
-        onAnswer(index, Answer(question, .failed("\(error)")))
+        onAnswer(index, Answer(question, .failed(asPetarError(error).message)))
       }
     }
     guard let first = asked.first else { return }
