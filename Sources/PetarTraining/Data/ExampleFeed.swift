@@ -18,11 +18,21 @@ package final class ExampleFeed: Sendable {
   package init(
     _ maker: ExampleMaker, _ order: QuestionOrder, jitters: Bool, batch: Int, firstBatch: Int, batches: Int,
     memory: Int, threads: Int, broken: BrokenExams, onSkip: @escaping @Sendable (Dataset.Question, PetarError) -> Void
-  ) throws {
-    let producer = Producer(
-      maker: maker, order: order, jitters: jitters, batch: batch, memory: memory, broken: broken,
-      pool: try ThreadPool(threads: threads), alone: try ThreadPool(threads: 1), onSkip: onSkip, shared: shared)
-    let thread = Thread { producer.run(firstBatch: firstBatch, batches: batches) }
+  ) {
+    let shared = shared
+    let thread = Thread {
+      // Training waits for its slowest thread many times a millisecond. This one and those it starts take what training
+      // leaves of the processors, and all of them when it waits for examples.
+      setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
+      do {
+        let producer = Producer(
+          maker: maker, order: order, jitters: jitters, batch: batch, memory: memory, broken: broken,
+          pool: try ThreadPool(threads: threads), alone: try ThreadPool(threads: 1), onSkip: onSkip, shared: shared)
+        try producer.run(firstBatch: firstBatch, batches: batches)
+      } catch {
+        shared.fail(asPetarError(error))
+      }
+    }
     thread.name = "examples"
     thread.start()
   }
@@ -89,7 +99,7 @@ package final class ExampleFeed: Sendable {
     let onSkip: @Sendable (Dataset.Question, PetarError) -> Void
     let shared: Shared
 
-    func run(firstBatch: Int, batches: Int) {
+    func run(firstBatch: Int, batches: Int) throws {
       let perEpoch = (order.count + batch - 1) / batch
       var kept = KeptExamples(limit: memory)
       var epoch = firstBatch / max(perEpoch, 1)
@@ -108,17 +118,12 @@ package final class ExampleFeed: Sendable {
           skipped -= dropped
           places.removeFirst(min(dropped * batch, places.count))
           guard !places.isEmpty else { continue }
-          do {
-            let examples = try make(places, &kept)
-            let cut = stride(from: 0, to: examples.count, by: batch).prefix(left).map { first in
-              examples[first..<min(first + batch, examples.count)].compactMap { $0 }
-            }
-            left -= cut.count
-            guard shared.add(cut) else { return }
-          } catch {
-            return shared.fail(asPetarError(error))
+          let examples = try make(places, &kept)
+          let cut = stride(from: 0, to: examples.count, by: batch).prefix(left).map { first in
+            examples[first..<min(first + batch, examples.count)].compactMap { $0 }
           }
-          if left <= 0 { return }
+          left -= cut.count
+          guard shared.add(cut), left > 0 else { return }
         }
         epoch += 1
       }
@@ -152,7 +157,7 @@ package final class ExampleFeed: Sendable {
       return try indices.map { index in
         let question = maker.dataset.questions[places[index].question]
         do {
-          if volumes == nil { volumes = try maker.volumes(of: exam) }
+          if volumes == nil { volumes = try maker.volumes(of: exam, pool: alone) }
           guard var present = volumes else { return (index, nil) }
           defer { volumes = present }
           let jitter = jitters ? order.jitter(places[index]) : .none

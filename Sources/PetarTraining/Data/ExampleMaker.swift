@@ -29,7 +29,7 @@ package struct ExampleMaker: Sendable {
     return (ids, prompt.count..<ids.count)
   }
 
-  /// The volumes of an exam, each label map read when it is first asked for.
+  /// The volumes of an exam, the CT on the PET's grid, each label map read when it is first asked for.
   package struct Volumes {
     fileprivate let pet: Volume
     fileprivate let ct: Volume
@@ -37,10 +37,10 @@ package struct ExampleMaker: Sendable {
   }
 
   /// - Throws: what reading a NIfTI file throws.
-  package func volumes(of exam: String) throws -> Volumes {
-    Volumes(
-      pet: try Volume.read(niftiPath: dataset.path(exam: exam, "pet"), unit: .suv),
-      ct: try Volume.read(niftiPath: dataset.path(exam: exam, "ct"), unit: .hu))
+  package func volumes(of exam: String, pool: ThreadPool) throws -> Volumes {
+    let pet = try Volume.read(niftiPath: dataset.path(exam: exam, "pet"), unit: .suv)
+    let ct = try Volume.read(niftiPath: dataset.path(exam: exam, "ct"), unit: .hu)
+    return Volumes(pet: pet, ct: try Exam(pet: pet, ct: ct, mask: pet).ctOnPETGrid(pool: pool))
   }
 
   /// - Throws: what `prepareViews` throws, and reading the label map.

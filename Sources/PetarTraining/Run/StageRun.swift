@@ -73,7 +73,7 @@ struct StageRun {
       path: settings.output + "/metrics.jsonl", stage: "\(index + 1)-\(stage.name)", stepsDone: optimizer.steps)
     let validation = try validationExamples(maker)
 
-    let feed = try feed(
+    let feed = feed(
       maker, order,
       firstBatch: optimizer.steps / stepsPerEpoch * batchesPerEpoch
         + optimizer.steps % stepsPerEpoch * stage.accumulation, batches: batchesPerEpoch * stage.epochs)
@@ -142,9 +142,8 @@ struct StageRun {
     ) { $0.split == split && stage.tasks.contains($0.task) }
   }
 
-  private func feed(_ maker: ExampleMaker, _ order: QuestionOrder, firstBatch: Int, batches: Int) throws -> ExampleFeed
-  {
-    try ExampleFeed(
+  private func feed(_ maker: ExampleMaker, _ order: QuestionOrder, firstBatch: Int, batches: Int) -> ExampleFeed {
+    ExampleFeed(
       maker, order, jitters: recipe.jitteredVersions > 0, batch: stage.batch, firstBatch: firstBatch, batches: batches,
       memory: Int(recipe.memory * 0x1p30), threads: settings.threads, broken: recipe.brokenExams,
       onSkip: observer.onSkip)
@@ -155,7 +154,7 @@ struct StageRun {
     let order = questionOrder(.validation, seed: seed(4))
     let batches = min((order.count + stage.batch - 1) / stage.batch, max(Self.validationQuestions / stage.batch, 1))
     guard batches > 0 else { return [] }
-    let feed = try ExampleFeed(
+    let feed = ExampleFeed(
       maker, order, jitters: false, batch: stage.batch, firstBatch: 0, batches: batches, memory: 0,
       threads: settings.threads, broken: recipe.brokenExams, onSkip: observer.onSkip)
     return try (0..<batches).map { _ in try feed.next() }.filter { !$0.isEmpty }

@@ -81,4 +81,52 @@ import Testing
     #expect(!gradients.isEmpty)
     expectGradients(parameters, reference.gradients.filter { gradients.keys.contains($0.key) })
   }
+
+  /// With the same inputs dropped, the loss is a smooth function of the adapters: its slope is measured.
+  @Test("Dropout: gradients are those of the loss with the same inputs dropped", arguments: Name.allCases)
+  func dropout(_ name: Name) throws {
+    let examples = try TrainingReference.examples(name)
+    let parameters = try TrainingReference.parameters(name)
+    let adapted = try Parameters(
+      TrainingReference.description(name),
+      plans: TensorPlanner.plans(
+        for: TrainingReference.description(name), fused: name == .phi3Two))
+    for tensor in parameters.tensors {
+      try adapted.tensor(tensor.name).values.base.update(from: tensor.values.base, count: tensor.values.count)
+    }
+    try adapted.addAdapters(rank: 4, alpha: 8, dropout: 0.3, seed: 1)
+    var random = SplitMix64(seed: 9)
+    for tensor in adapted.tensors where Parameters.isAdapter(tensor.name) {
+      for index in 0..<tensor.values.count { tensor.values.base[index] = 0.2 * random.uniform() }
+    }
+    try adapted.train(where: Parameters.isAdapter)
+    let model = try TrainingModel(adapted, pool: ThreadPool(threads: 2))
+    func loss(_ seed: UInt64?) throws -> Double {
+      defer { adapted.clearGradients() }
+      return try model.accumulateGradients(examples, dropoutSeed: seed)
+    }
+    #expect(try loss(1) != loss(2) && loss(1) != loss(nil))
+    #expect(try loss(1) == loss(1))
+
+    _ = try model.accumulateGradients(examples, dropoutSeed: 1)
+    let gradients = Dictionary(
+      uniqueKeysWithValues: adapted.tensors.compactMap { tensor in
+        tensor.gradient.map { (tensor.name, Array($0.elements)) }
+      })
+    adapted.clearGradients()
+    // Along the gradient of all adapters the loss falls by its squared norm; f32 losses carry 1e-6, the step 1e-2.
+    let square = gradients.values.joined().reduce(0.0) { $0 + Double($1) * Double($1) }
+    let step = 1e-2 / square.squareRoot()
+    func move(_ by: Double) throws {
+      for (name, gradient) in gradients {
+        let values = try adapted.tensor(name).values
+        for index in 0..<values.count { values.base[index] += Float(by) * gradient[index] }
+      }
+    }
+    try move(step)
+    let above = try loss(1)
+    try move(-2 * step)
+    let below = try loss(1)
+    #expect(abs((above - below) / (2 * step) / square - 1) < 0.01)
+  }
 }

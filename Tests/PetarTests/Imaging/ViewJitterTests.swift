@@ -1,0 +1,78 @@
+import Foundation
+import Petar
+import Testing
+
+@Suite("Imaging: jitter of training") struct ViewJitterTests {
+  private struct Report: Decodable {
+    struct Box: Decodable {
+      let lower: [Int]
+      let upper: [Int]
+    }
+    let focal_box: Box
+    let global_slices: [Int]
+  }
+
+  /// A ball of 9 voxels across in the middle of 100 x 90 x 200 voxels, so that no side is cut.
+  private static let centre = SIMD3(50, 45, 100)
+
+  private func prepared(_ jitter: ViewJitter) throws -> (Views, Report) {
+    let exam = try ImagingPhantom.exam(
+      SIMD3(100, 90, 200), pet: { $0.z == 199 ? 6 : 1 }, lesion: ImagingPhantom.ball(Self.centre, 4))
+    let views = try prepareViews(
+      exam, ImagingPhantom.views(16, 32, 32), jitter: jitter, pool: ThreadPool(threads: 1), isCancelled: { false },
+      progress: { _ in })
+    return (views, try JSONDecoder().decode(Report.self, from: Data(views.geometry.text.utf8)))
+  }
+
+  /// 9 + 2 x 20 = 49 voxels a side: middle and side each move by a fifth of it, 9.8 voxels, and rounding adds one.
+  @Test("Boxes differ, hold the lesion, and stay within the paper's fifth") func bounds() throws {
+    let (_, plain) = try prepared(.none)
+    let sides = zip(plain.focal_box.lower, plain.focal_box.upper).map { $1 - $0 + 1 }
+    #expect(sides == [49, 49, 49])
+    let lesion = zip(plain.focal_box.lower, plain.focal_box.upper).map { ($0 + 20, $1 - 20) }
+    var random = SplitMix64(seed: 5)
+    var shifts: [Double] = []
+    var growths: [Int] = []
+    var reaches: Set<Int> = []
+    for _ in 0..<12 {
+      let (views, report) = try prepared(ViewJitter(&random))
+      for axis in 0..<3 {
+        let (low, high) = (report.focal_box.lower[axis], report.focal_box.upper[axis])
+        #expect(low <= lesion[axis].0 && high >= lesion[axis].1)
+        let middle = Double(plain.focal_box.lower[axis] + plain.focal_box.upper[axis]) / 2
+        shifts.append(Double(low + high) / 2 - middle)
+        growths.append(high - low + 1 - 49)
+      }
+      reaches.insert(report.global_slices[1] - report.global_slices[0] + 1)
+      #expect(views.focalMaskVoxels > 0)
+    }
+    #expect(shifts.allSatisfy { abs($0) <= 10.8 } && growths.allSatisfy { abs($0) <= 11 })
+    #expect(shifts.contains { $0 > 4 } && shifts.contains { $0 < -4 })
+    #expect(growths.contains { $0 > 4 } && growths.contains { $0 < -4 })
+    #expect(reaches.allSatisfy { abs($0 - 161) <= 30 } && reaches.count > 6)
+  }
+
+  @Test("Without jitter, training sees what inference sees") func none() throws {
+    let exam = try ImagingPhantom.exam(SIMD3(60, 50, 80), lesion: ImagingPhantom.ball(SIMD3(30, 25, 40), 3))
+    let views = ImagingPhantom.views(8, 32, 32)
+    let plain = try ImagingPhantom.prepare(exam, views)
+    let jittered = try prepareViews(
+      exam, views, jitter: .none, pool: ThreadPool(threads: 1), isCancelled: { false }, progress: { _ in })
+    for (one, other) in zip(plain.arrays, jittered.arrays) { #expect(Array(one.elements) == Array(other.elements)) }
+  }
+
+  @Test("With the CT brought onto the PET's grid beforehand, the views are the same bits") func sharedCT() throws {
+    var exam = try ImagingPhantom.exam(SIMD3(60, 50, 80), lesion: ImagingPhantom.ball(SIMD3(30, 25, 40), 3))
+    exam.ct = try ImagingPhantom.volume(
+      SIMD3(90, 70, 70), ImagingPhantom.affine(spacing: SIMD3(2.1, 2.3, 3.7), origin: SIMD3(-4, 1, 2)), .hu
+    ) { Float($0.x &* 37 &+ $0.y &* 11 &- $0.z &* 29) / 7 }
+    let views = ImagingPhantom.views(8, 32, 32)
+    let plain = try ImagingPhantom.prepare(exam, views)
+    #expect(plain.geometry.text.contains("\"resampled_onto_pet\": true"))
+    let pool = try ThreadPool(threads: 2)
+    exam.ct = try exam.ctOnPETGrid(pool: pool)
+    let shared = try ImagingPhantom.prepare(exam, views)
+    #expect(!shared.geometry.text.contains("\"resampled_onto_pet\": true"))
+    for (one, other) in zip(plain.arrays, shared.arrays) { #expect(Array(one.elements) == Array(other.elements)) }
+  }
+}

@@ -1,0 +1,171 @@
+import CPetar
+import Foundation
+import Petar
+import PetarConversion
+import PetarTraining
+import Synchronization
+import Testing
+
+func writeText(_ text: String, to path: String) throws {
+  try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+}
+
+/// Three phantoms, made once: two to train on, one for validation.
+private enum Phantoms {
+  static let made: Result<String, any Error> = Result {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "petar-training-\(getpid())").path()
+    _ = try PhantomDataset(folder: folder, exams: 3, seed: 3).write(threads: 2) { _, _ in }
+    return folder
+  }
+}
+
+private struct Stop: Error {}
+
+@Suite("Training: runs") struct TrainingRunTests {
+  private static let recipe = #"""
+    {
+      "model": {
+        "image_size": [8, 32, 32], "patch_size": [4, 16, 16], "proj_pooling_size": [1, 2, 2], "vision_width": 64,
+        "vision_layers": 1, "vision_mlp": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 64, "max_position_embeddings": 160
+      },
+      "vocabulary": 400, "save_minutes": 0, "jittered_versions": 2,
+      "stages": [
+        {"name": "organs", "tasks": ["organ"], "epochs": 2, "questions_per_exam": 4, "batch": 3, "learning_rate": 3e-3},
+        {"name": "mask", "tasks": ["finding"], "train": "mask_embedding", "epochs": 2, "batch": 2, "accumulation": 2},
+        {"name": "adapters", "tasks": ["finding"], "train": "adapters", "epochs": 2, "batch": 4}
+      ]
+    }
+    """#
+
+  private func run(
+    _ folder: String, output: String, seed: UInt64 = 1, threads: Int = 2, recipe: String = recipe,
+    observer: TrainingRun.Observer = .init()
+  ) throws -> String {
+    try writeText(recipe, to: folder + "/recipe.json")
+    var settings = TrainingRun.Settings(data: try Phantoms.made.get(), output: folder + "/" + output)
+    settings.seed = seed
+    settings.threads = threads
+    return try TrainingRun(try Recipe(path: folder + "/recipe.json"), settings, observer: observer).run()
+  }
+
+  private func weights(_ checkpoint: String) throws -> Data {
+    try Data(contentsOf: URL(fileURLWithPath: checkpoint + "/model.safetensors"))
+  }
+
+  @Test("Interrupted after any step and gone on with, by any number of threads: the same bits") func resume() throws {
+    try withTemporaryFolder { folder in
+      let whole = try run(folder, output: "whole")
+      // Stops after the 1st, 2nd, 3rd ... step of what is left, over the ends of epochs and stages.
+      var starts = 0
+      while true {
+        starts += 1
+        try #require(starts < 30)
+        let allowed = starts
+        let steps = Atomic(0)
+        var observer = TrainingRun.Observer()
+        observer.onStep = { _ in steps.add(1, ordering: .relaxed) }
+        observer.check = { if steps.load(ordering: .relaxed) >= allowed { throw Stop() } }
+        do {
+          let resumed = try run(folder, output: "resumed", threads: 1 + starts % 3, observer: observer)
+          #expect(try weights(resumed) == weights(whole))
+          break
+        } catch is Stop {}
+      }
+      #expect(starts > 3)
+      // A line for each step, as if nothing had happened.
+      func steps(_ output: String) throws -> [Substring] {
+        try String(contentsOfFile: "\(folder)/\(output)/metrics.jsonl", encoding: .utf8).split(separator: "\n")
+          .map { $0.prefix { $0 != "}" }.components(separatedBy: ", \"gradient_norm\"")[0][...] }
+      }
+      #expect(try steps("resumed") == steps("whole"))
+      // A run's folder holds no state once it is done.
+      let left = try FileManager.default.contentsOfDirectory(atPath: folder + "/resumed")
+      #expect(Set(left) == ["0-start", "1-organs", "2-mask", "3-adapters", "metrics.jsonl", "run.json"])
+    }
+  }
+
+  @Test("A stage changes what it is meant to, and nothing else") func stages() throws {
+    try withTemporaryFolder { folder in
+      let last = try run(folder, output: "run")
+      let parent = folder + "/run/"
+      let start = try Parameters(checkpoint: parent + "0-start")
+      let organs = try Parameters(checkpoint: parent + "1-organs")
+      let mask = try Parameters(checkpoint: parent + "2-mask")
+      let adapters = try Parameters(checkpoint: last)
+      func changed(_ one: Parameters, _ other: Parameters) throws -> Set<String> {
+        Set(
+          try one.tensors.filter { tensor in
+            Array(tensor.values.elements) != Array(try other.tensor(tensor.name).values.elements)
+          }.map(\.name))
+      }
+      #expect(try changed(start, organs).count > 0.9 * Double(start.tensors.count))
+      #expect(
+        try changed(organs, mask) == ["vision.mask.patch.weight", "vision.mask.patch.bias", "vision.mask.position"])
+      let adapted = try changed(mask, adapters)
+      #expect(adapted.contains("decoder.0.qkv.weight") && adapted.contains("vision.pet.0.qkv.weight"))
+      #expect(!adapted.contains("decoder.embedding.weight") && !adapted.contains("decoder.head.weight"))
+    }
+  }
+
+  @Test("The loss falls; another seed gives another model") func learns() throws {
+    try withTemporaryFolder { folder in
+      let losses = Mutex<[Double]>([])
+      var observer = TrainingRun.Observer()
+      observer.onStep = { step in if step.stage == "organs" { losses.withLock { $0.append(step.loss) } } }
+      let recipe = Self.recipe.replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 12, \"questions")
+      let one = try run(folder, output: "one", recipe: recipe, observer: observer)
+      let all = losses.withLock { $0 }
+      #expect(all.suffix(6).reduce(0, +) < 0.7 * all.prefix(6).reduce(0, +), "\(all)")
+      #expect(try weights(run(folder, output: "two", seed: 2, recipe: recipe)) != weights(one))
+    }
+  }
+
+  @Test("A folder that holds another run is refused") func otherRun() throws {
+    try withTemporaryFolder { folder in
+      var observer = TrainingRun.Observer()
+      observer.check = { throw Stop() }
+      #expect(throws: Stop.self) { try run(folder, output: "run", observer: observer) }
+      let error = try #require(throws: PetarError.self) { try run(folder, output: "run", seed: 2) }
+      #expect(error.status == PETAR_ERROR_INVALID_ARGUMENT && error.message.contains("another run"))
+    }
+  }
+
+  @Test("An exam that cannot be read is named: refused, or skipped if the recipe says so") func brokenExam() throws {
+    try withTemporaryFolder { folder in
+      let data = folder + "/data"
+      try FileManager.default.copyItem(atPath: try Phantoms.made.get(), toPath: data)
+      let exam = try #require(try Dataset(folder: data).questions.first { $0.split == .train }?.exam)
+      try writeText("no image", to: "\(data)/exams/\(exam)/ct.nii.gz")
+      func start(_ policy: String) throws -> [String] {
+        try writeText(
+          Self.recipe.replacing("\"save_minutes\"", with: "\"broken_exams\": \"\(policy)\", \"save_minutes\""),
+          to: folder + "/recipe.json")
+        let skipped = Mutex<[String]>([])
+        var observer = TrainingRun.Observer()
+        observer.onSkip = { question, _ in skipped.withLock { $0.append(question.exam) } }
+        var settings = TrainingRun.Settings(data: data, output: folder + "/" + policy)
+        settings.threads = 2
+        _ = try TrainingRun(try Recipe(path: folder + "/recipe.json"), settings, observer: observer).run()
+        return skipped.withLock { $0 }
+      }
+      let error = try #require(throws: PetarError.self) { _ = try start("refuse") }
+      #expect(error.message.contains(exam) && error.message.contains("skip"), "\(error.message)")
+      let skipped = try start("skip")
+      #expect(!skipped.isEmpty && Set(skipped) == [exam])
+    }
+  }
+
+  @Test("Gradients that are not finite stop the run and keep the last good state") func diverges() throws {
+    try withTemporaryFolder { folder in
+      // 1e9 a step takes the weights out of the finite within a few.
+      let recipe = Self.recipe.replacing("\"learning_rate\": 3e-3", with: "\"learning_rate\": 10, \"clip\": 0")
+        .replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 60, \"questions")
+      let error = try #require(throws: PetarError.self) {
+        _ = try run(folder, output: "run", recipe: recipe)
+      }
+      #expect(error.status == PETAR_ERROR_INTERNAL && error.message.contains("diverged"), "\(error.message)")
+      #expect(FileManager.default.fileExists(atPath: folder + "/run/0-start/model.safetensors"))
+    }
+  }
+}
