@@ -29,6 +29,7 @@ else
   need zlib1g-dev has_header zlib.h
   need libzstd-dev has_header zstd.h
   need libopenblas-dev has_header cblas.h
+  need sentencepiece command -v spm_train
   need python3-venv python3 -c 'import ensurepip, venv'
 fi
 

@@ -75,7 +75,7 @@ extension Exam {
       throw PetarError(
         PETAR_ERROR_BAD_VOLUME, "no PET voxel is above 0 (highest \(highest)): there is no uptake to look at")
     }
-    let mean = try pet.visit(PositiveMean(slope: pet.slope, intercept: pet.intercept))
+    let mean = pet.meanUptake
     guard highest > Limits.largestSUV || mean > Limits.largestMeanSUV else { return }
     let found = "PET values reach \(Self.short(highest)), mean above zero \(Self.short(mean))"
     if pet.unit == .suv {
@@ -94,23 +94,5 @@ extension Exam {
   static func short(_ value: Double) -> String {
     let rounded = (value * 100).rounded() / 100
     return rounded == rounded.rounded() && abs(rounded) < 1e15 ? String(Int(rounded)) : String(rounded)
-  }
-}
-
-private struct PositiveMean: VoxelVisitor {
-  let slope: Double
-  let intercept: Double
-
-  func visit<T: Voxel>(_ voxels: Voxels<T>) -> Double {
-    var sum = 0.0
-    var count = 0
-    for index in 0..<voxels.count {
-      let value = voxels.base[index].number * slope + intercept
-      if value > 0 {
-        sum += value
-        count &+= 1
-      }
-    }
-    return count > 0 ? sum / Double(count) : 0
   }
 }

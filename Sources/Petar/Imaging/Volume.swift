@@ -25,6 +25,8 @@ package struct Volume: Sendable {
   package let intercept: Double
   /// The smallest and the largest value.
   package let range: ClosedRange<Double>
+  /// The mean of the values above 0; 0 where there are none, and for what is no PET.
+  let meanUptake: Double
   let storage: Buffer<UInt8>
 
   /// Copies `voxels`: native byte order, first axis fastest.
@@ -90,6 +92,9 @@ package struct Volume: Sendable {
         "\(source): values run from \(min(ends[0], ends[1])) to \(max(ends[0], ends[1])); that is no image")
     }
     self.range = min(ends[0], ends[1])...max(ends[0], ends[1])
+    meanUptake =
+      unit == .suv || unit == .bqml
+      ? try type.visit(storage, PositiveMean(slope: self.slope, intercept: self.intercept)) : 0
   }
 
   /// Three positive extents whose product stays within `voxelLimit`.
@@ -140,6 +145,24 @@ private struct StoredRange: VoxelVisitor {
       finite = finite && voxel.isFiniteNumber
     }
     return finite ? low.number...high.number : nil
+  }
+}
+
+private struct PositiveMean: VoxelVisitor {
+  let slope: Double
+  let intercept: Double
+
+  func visit<T: Voxel>(_ voxels: Voxels<T>) -> Double {
+    var sum = 0.0
+    var count = 0
+    for index in 0..<voxels.count {
+      let value = voxels.base[index].number * slope + intercept
+      if value > 0 {
+        sum += value
+        count &+= 1
+      }
+    }
+    return count > 0 ? sum / Double(count) : 0
   }
 }
 

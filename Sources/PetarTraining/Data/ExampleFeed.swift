@@ -118,8 +118,8 @@ package final class ExampleFeed: Sendable {
           skipped -= dropped
           places.removeFirst(min(dropped * batch, places.count))
           guard !places.isEmpty else { continue }
-          let examples = try make(places, &kept)
-          let cut = stride(from: 0, to: examples.count, by: batch).prefix(left).map { first in
+          let examples = try make(Array(places.prefix(left * batch)), &kept)
+          let cut = stride(from: 0, to: examples.count, by: batch).map { first in
             examples[first..<min(first + batch, examples.count)].compactMap { $0 }
           }
           left -= cut.count
