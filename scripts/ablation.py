@@ -133,9 +133,9 @@ def page(table: list[tuple[Row, list[dict[str, float]]]]) -> str:
     lines = [
         "# What each ingredient is worth",
         "",
-        "Written by `make ablation`: the rows of the paper's ablation, trained by `Training/ablation.json` on the findings "
-        f"of {TRAINING_EXAMS} phantoms and asked those of {TEST_EXAMS} others; mean and standard deviation over "
-        f"{len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr as in `scripts/score_text.py`. Phantoms "
+        "Written by `make ablation`: the rows of the paper's ablation, trained by `Training/ablation.json` on the "
+        f"findings of {TRAINING_EXAMS} phantoms and asked those of {TEST_EXAMS} others; mean and standard deviation "
+        f"over {len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr as in `scripts/score_text.py`. Phantoms "
         "are drawings by rule: the table says what the method can use, not how well it works on patients.",
         "",
         "| " + " | ".join(["mask", "CT", "focal", "organs", *[name for name, _ in COLUMNS]]) + " |",
