@@ -41,7 +41,7 @@ let package = Package(
 
     // The tools.
     .target(name: "PetarConsole", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
-    .target(name: "PetarConversion", dependencies: ["Petar"], swiftSettings: strict),
+    .target(name: "PetarConversion", dependencies: ["Petar", "CPetar", "CKernels"], swiftSettings: strict),
     .executableTarget(name: "petar-convert", dependencies: ["PetarConsole", "PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-train", dependencies: ["PetarConsole", "PetarTraining"], swiftSettings: strict),
     .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),

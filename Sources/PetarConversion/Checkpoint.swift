@@ -74,7 +74,7 @@ struct Checkpoint {
     typicalFindings = names.contains(Self.findingsName) ? try Self.findings("\(folder)/\(Self.findingsName)") : []
   }
 
-  private static let findingsName = "typical_findings.txt"
+  static let findingsName = "typical_findings.txt"
 
   private static func findings(_ path: String) throws -> [String] {
     typealias Prompt = ModelDescription.Prompt

@@ -5,16 +5,20 @@ import Synchronization
 
 /// Makes a .petar file of a checkpoint folder.
 ///
-/// Memory does not grow with the model: each thread holds one block of rows. The file appears complete or not at all.
+/// Memory does not grow with the number of layers: each thread holds one block of rows, and q4 matrices that are
+/// calibrated come one after another (`CalibratedDecoder`). The file appears complete or not at all.
 /// - Parameters:
 ///   - checkpoint: the folder, in the layout PETAR and M3D publish.
+///   - texts: for q4, a file of texts to calibrate with, one a line; nil for the checkpoint's own typical findings.
+///     Without either, weights are rounded one by one.
 ///   - name: what the model is to be called; nil for the folder's name.
 ///   - progress: called with the bytes done and the bytes in all, on any thread but one at a time. What it throws ends
 ///     the conversion and is thrown on.
 /// - Throws: `PETAR_ERROR_BAD_FILE` and `UNSUPPORTED` for a checkpoint that cannot be converted, `IO`, `OUT_OF_MEMORY`.
 @discardableResult
 package func convert(
-  checkpoint folder: String, output: String, weights: Encoding, name: String? = nil, threads: Int = 2,
+  checkpoint folder: String, output: String, weights: Encoding, calibrate texts: String? = nil, name: String? = nil,
+  threads: Int = 2,
   progress: @escaping @Sendable (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
 ) throws -> ConversionReport {
   let checkpoint = try Checkpoint(folder: folder)
@@ -35,6 +39,7 @@ package func convert(
   let entries = try layout.plans.map { plan in
     PetarFileEntry(name: plan.name, form: try form(of: plan, tensors: checkpoint.tensors, weights: weights))
   }
+  let calibration = weights == .q4 ? try calibration(texts, checkpoint, description, tokenizer.definition) : nil
   let writer = try PetarFileWriter(path: output, tensors: entries)
   let files = checkpoint.files + tokenizer.files
   let work = ConversionWork(
@@ -42,17 +47,38 @@ package func convert(
       TensorConverter(plan: $0, entry: $1, tensors: checkpoint.tensors)
     },
     files: files, progress: progress)
-  try work.run(on: ThreadPool(threads: threads), into: writer)
+  let pool = try ThreadPool(threads: threads)
+  try work.run(
+    on: pool, except: calibration == nil ? [] : Set(CalibratedDecoder.indices(layout.plans)), into: writer)
+  var losses: [Int: CalibratedDecoder.Loss] = [:]
+  if let calibration {
+    let decoder = CalibratedDecoder(
+      description: description, plans: layout.plans, entries: entries, tensors: checkpoint.tensors,
+      calibration: calibration, compute: Compute(try InstructionSet(), pool: pool))
+    try decoder.run(into: writer, finished: { losses[$0] = $1 }, progress: work.report)
+  }
 
   description.provenance.sourceHash = work.sourceHash()
   description.provenance.source = folderName(folder)
   description.provenance.tool = "petar-convert \(Library.version)"
+  if let calibration { description.provenance.tool += ", calibrated with \(calibration.summary)" }
   description.provenance.licence = checkpoint.licence ?? "not stated"
   description.provenance.intendedUse = "For research use only. Not a medical device."
   try writer.finish(description: description, tokenizer: tokenizer.definition, beforeRename: { try work.report(0) })
   return ConversionReport(
-    file: try PetarFile.open(path: output, verify: false), plans: layout.plans, errors: work.errors,
-    ignored: layout.ignored)
+    file: try PetarFile.open(path: output, verify: false), plans: layout.plans,
+    errors: work.errors.enumerated().map { losses[$0]?.weights ?? $1 }, outputErrors: losses.mapValues(\.outputs),
+    calibration: calibration, ignored: layout.ignored)
+}
+
+/// The texts of the file, or the checkpoint's typical findings; nil if there are neither.
+private func calibration(
+  _ texts: String?, _ checkpoint: Checkpoint, _ description: ModelDescription, _ tokenizer: TokenizerDefinition
+) throws -> Calibration? {
+  guard texts != nil || !checkpoint.typicalFindings.isEmpty else { return nil }
+  let tokenizer = try Tokenizer(tokenizer, vocabulary: description.decoder.vocabulary, source: checkpoint.folder)
+  if let texts { return try Calibration(path: texts, description, tokenizer) }
+  return Calibration(texts: checkpoint.typicalFindings, source: Checkpoint.findingsName, description, tokenizer)
 }
 
 /// A tensor of two sides is a matrix, everything else a vector.
@@ -104,9 +130,10 @@ private final class ConversionWork: Sendable {
     total = converters.reduce(0) { $0 + $1.sourceBytes } + files.reduce(0) { $0 + $1.byteCount }
   }
 
+  /// - Parameter except: tensors that somebody else writes.
   /// - Throws: what the first job that failed threw; the others stop at their next block.
-  func run(on pool: ThreadPool, into writer: PetarFileWriter) throws {
-    var jobs = converters.indices.map { (Job.tensor($0), converters[$0].sourceBytes) }
+  func run(on pool: ThreadPool, except: Set<Int>, into writer: PetarFileWriter) throws {
+    var jobs = converters.indices.filter { !except.contains($0) }.map { (Job.tensor($0), converters[$0].sourceBytes) }
     jobs += files.indices.map { (Job.checksum($0), files[$0].byteCount) }
     // The longest first, so that no thread is left alone with one at the end.
     jobs.sort { $0.1 > $1.1 }

@@ -1,4 +1,5 @@
 import CPetar
+import Glibc
 import Petar
 import PetarConsole
 import PetarConversion
@@ -6,19 +7,25 @@ import PetarConversion
 /// `petar-convert CHECKPOINT_DIR -o FILE.petar --weights TYPE`
 enum ConvertCommand {
   static func run(_ words: some Sequence<String>) throws {
-    let arguments = try Arguments(words, valued: ["-o", "--output", "--weights", "--name", "--threads"], plain: [])
+    let arguments = try Arguments(
+      words, valued: ["-o", "--output", "--weights", "--calibrate", "--name", "--threads"], plain: [])
     let folder = try arguments.single("checkpoint folder")
     guard arguments.value("-o") == nil || arguments.value("--output") == nil else {
       throw UsageError(message: "-o and --output are the same; give one")
     }
     guard let output = arguments.value("-o") ?? arguments.value("--output") else {
-      throw UsageError(message: "-o FILE.petar is missing")
+      throw UsageError(
+        message: isFolder(folder)
+          ? "-o FILE.petar is missing" : "\(folder): there is neither a command nor a checkpoint folder of this name")
     }
     let weightsName = try arguments.required("--weights")
     guard let weights = Encoding.allCases.first(where: { "\($0)" == weightsName }) else {
       throw UsageError(
         message: "--weights \(weightsName): it is one of "
           + Encoding.allCases.map { "\($0)" }.joined(separator: ", "))
+    }
+    guard weights == .q4 || arguments.value("--calibrate") == nil else {
+      throw UsageError(message: "--calibrate is for --weights q4; \(weights) needs no calibration")
     }
     let threadsText = arguments.value("--threads") ?? "2"
     guard let threads = Int(threadsText), (1...64).contains(threads) else {
@@ -29,24 +36,33 @@ enum ConvertCommand {
     let bar = ProgressBar("converting")
     defer { bar.close() }
     let report = try convert(
-      checkpoint: folder, output: output, weights: weights, name: arguments.value("--name"), threads: threads,
+      checkpoint: folder, output: output, weights: weights, calibrate: arguments.value("--calibrate"),
+      name: arguments.value("--name"), threads: threads,
       progress: { done, total in
         try Interrupt.check()
         bar.show(done, total)
       })
     bar.close()
-    print(summary(report, weights: weightsName, output: output))
+    print(summary(report, weights: weights, output: output))
   }
 
-  private static func summary(_ report: ConversionReport, weights: String, output: String) -> String {
+  private static func isFolder(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+  }
+
+  private static func summary(_ report: ConversionReport, weights: Encoding, output: String) -> String {
     var lines: [String] = []
     if !report.ignored.isEmpty {
       lines.append("left out, takes no part in describing: \(ignoredSummary(report.ignored))")
     }
     lines.append("kind".padded(26) + "tensors".padded(-8) + "parameters".padded(-14) + "  relative RMS error")
-    lines.append(String(repeating: " ", count: 50) + "least      mean       greatest")
+    lines.append(
+      String(repeating: " ", count: 50) + "least      mean       greatest"
+        + (report.calibration == nil ? "" : "   outputs"))
     for kind in report.kinds {
-      let errors = [kind.least, kind.mean, kind.greatest].map { scientific($0).padded(11) }.joined()
+      let errors = [kind.least, kind.mean, kind.greatest, kind.outputs].compactMap { $0 }
+        .map { scientific($0).padded(11) }.joined()
       lines.append(
         kind.name.padded(26) + "\(kind.tensors)".padded(-8) + "\(kind.parameters)".padded(-14) + "  " + errors)
     }
@@ -54,12 +70,22 @@ enum ConvertCommand {
     if let worst = report.worst, worst.error > 0 {
       lines.append("worst: \(worst.name), \(scientific(worst.error))")
     }
+    if weights == .q4 { lines.append(calibrationSummary(report.calibration)) }
     if report.description.provenance.randomWeights {
       lines.append("THE WEIGHTS ARE RANDOM: nothing this model says means anything.")
     }
     lines.append("\(output): \(report.parameterCount) parameters, \(weights), \(report.byteCount) bytes")
     lines.append("hash \(report.hash)")
     return lines.joined(separator: "\n")
+  }
+
+  private static func calibrationSummary(_ calibration: Calibration?) -> String {
+    guard let calibration else {
+      return "NOT CALIBRATED: q4 weights were rounded one by one. Give findings as this model writes them, one a line, "
+        + "with --calibrate or as typical_findings.txt in the checkpoint folder, to lose less."
+    }
+    return "calibrated with \(calibration.summary): weights are further from the checkpoint's than rounded ones, "
+      + "outputs nearer"
   }
 
   /// Each name, but what belongs to one module only once.

@@ -76,8 +76,10 @@ typedef struct pk_kernels {
     void (*block_offsets)(const int8_t *q, size_t blocks, int32_t *offsets);
 
     /* Packs a group of columns of a panel as q4: [columns][16] floats, columns a multiple of 8 and at most 256, to codes
-     * and multipliers and to 16 scales, see MatrixLayout. All values are finite. */
-    void (*pack_q4)(const float *panel, size_t columns, uint8_t *packed, uint16_t *scales);
+     * and multipliers and to 16 scales, see MatrixLayout. All values are finite; they become what was packed. `feedback`
+     * is NULL or [columns][columns]: what is lost in column k, times feedback[k][j], is added to every column j behind
+     * the 8 that share a multiplier with k, before j is packed. */
+    void (*pack_q4)(float *panel, size_t columns, const float *feedback, uint8_t *packed, uint16_t *scales);
 
     /* row[i] = exp(scale * row[i] - m) for i in [begin, end), m the largest scale * row[i]; 0 elsewhere in
      * [block_begin, block_end), both multiples of 16. Returns the sum, which does not depend on the block. */

@@ -90,7 +90,7 @@ extension MatrixLayout {
   }
 
   /// Rotates a row in place, or back: the transform is its own inverse.
-  func rotate(_ row: UnsafeMutablePointer<Float>) {
+  package func rotate(_ row: UnsafeMutablePointer<Float>) {
     if rotation > 1 { pk_kernels_available(0)?.pointee.hadamard(row, row, columns, rotation) }
   }
 

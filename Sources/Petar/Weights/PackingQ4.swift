@@ -16,29 +16,44 @@ extension MatrixLayout {
     target.initializeMemory(as: UInt8.self, repeating: 0, count: panelBytes)
     let rotated = try Buffer<Float>(count: columns)
     let panel = try Buffer<Float>(count: paddedColumns * 16)
+    let packed = try Buffer<Float>(count: groupSize * 16)
     panel.elements.update(repeating: 0)
     for row in 0..<rowCount {
       rotated.base.update(from: source + row * rowStride, count: columns)
       rotate(rotated.base)
-      for column in 0..<columns {
-        let value = rotated.base[column]
-        try checkFinite(value)
-        panel.base[column * 16 + row] = value
-      }
-    }
-    for group in 0..<groups {
-      let first = group * groupSize
-      pk_kernels_available(0)?.pointee.pack_q4(
-        panel.base + first * 16, min(groupSize, paddedColumns - first),
-        (target + q4ScaleBytes + first / 64 * Self.partBytes).assumingMemoryBound(to: UInt8.self),
-        (target + group * 32).assumingMemoryBound(to: UInt16.self))
+      for column in 0..<columns { panel.base[column * 16 + row] = rotated.base[column] }
     }
     var error = PackingError()
-    for row in 0..<rowCount {
-      unpackQ4Row(row, of: target, into: rotated.base)
-      for column in 0..<columns { error.add(panel.base[column * 16 + row], packed: rotated.base[column]) }
+    for group in 0..<groups {
+      let values = panel.base + group * groupSize * 16
+      let count = paddedWidth(ofQ4Group: group) * 16
+      packed.base.update(from: values, count: count)
+      try packQ4Group(group, of: packed.base, into: target)
+      for index in 0..<count { error.add(values[index], packed: packed.base[index]) }
     }
     return error
+  }
+
+  /// Columns of a group rounded up to the eight that share a multiplier.
+  package func paddedWidth(ofQ4Group group: Int) -> Int { min(groupSize, paddedColumns - group * groupSize) }
+
+  /// Packs one group of columns of a panel, rotated already: the scale that suits all of them, then codes and
+  /// multipliers of 8 columns after the other.
+  /// - Parameters:
+  ///   - values: `[column][16]`, `paddedWidth(ofQ4Group:)` columns; they become what was packed.
+  ///   - feedback: `[column][column]`: how much of what is lost in the first column the second one, if it comes behind
+  ///     the first one's eight, has added to it; nil for plain rounding.
+  /// - Throws: `PETAR_ERROR_UNSUPPORTED` for NaN and infinity.
+  package func packQ4Group(
+    _ group: Int, of values: UnsafeMutablePointer<Float>, feedback: UnsafePointer<Float>? = nil,
+    into panel: UnsafeMutableRawPointer
+  ) throws {
+    let width = paddedWidth(ofQ4Group: group)
+    for index in 0..<(width * 16) { try checkFinite(values[index]) }
+    pk_kernels_available(0)?.pointee.pack_q4(
+      values, width, feedback,
+      (panel + q4ScaleBytes + group * groupSize / 64 * Self.partBytes).assumingMemoryBound(to: UInt8.self),
+      (panel + group * 32).assumingMemoryBound(to: UInt16.self))
   }
 
   /// The `columns` values of one of 16 rows, still rotated.

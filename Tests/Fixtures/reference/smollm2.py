@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,8 @@ def next_token_losses(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 # ---- Through PETAR ----------------------------------------------------------------------------------------------
 
-TOKENIZER = Path(__file__).resolve().parents[1] / "tokenizer" / "tiny"
+# Calibrates q4: other text than the perplexity is measured on.
+CALIBRATION = Path(__file__).resolve().parents[1] / "smollm2" / "calibration.txt"
 # The vision part that a PETAR checkpoint must have: as small as can be.
 VISION = checkpoint.ModelSpec(
     seed=1, family="llama", image=(8, 32, 32), patch=(4, 16, 16), vision_width=64, vision_layers=1, vision_mlp=64
@@ -141,15 +142,50 @@ def write_petar_checkpoint(smollm2: SmolLM2, folder: Path) -> None:
         raise ValueError("the GGUF file holds tensors that a Llama decoder has not")
     checkpoint.write_tensors(folder, tensors, "F32", shards=1)
     checkpoint.write_config(spec, folder)
-    checkpoint.copy_tokenizer(TOKENIZER, folder)
+    write_tokenizer(smollm2, folder)
 
 
-def petar_logits(folder: Path, weights: str, windows: np.ndarray, converter: Path) -> Iterator[np.ndarray]:
+def write_tokenizer(smollm2: SmolLM2, folder: Path) -> None:
+    """The vocabulary as PETAR reads it: byte-level BPE that is right for printable ASCII without line ends.
+
+    Among the pieces of such text only the space is written in a way of its own, and none goes over the end of a word, so
+    that the ids are the same without cutting words apart first. The last special token, which English has no use for,
+    stands for a vision token.
+    """
+
+    def piece(text: str) -> str:
+        return text.replace("\u0120", "\u2581")
+
+    vocabulary = {piece(text): index for text, index in smollm2.vocabulary.items() if text != "<empty_output>"}
+    special = {text: index for text, index in smollm2.vocabulary.items() if index < 17 and text in vocabulary}
+    special["<im_patch>"] = smollm2.vocabulary["<empty_output>"]
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": index, "content": text, "special": True} for text, index in special.items()],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never", "split": False},
+        "post_processor": None,
+        "decoder": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never", "split": False},
+        "model": {
+            "type": "BPE",
+            "vocab": vocabulary,
+            "merges": [[piece(left), piece(right)] for left, right in smollm2.merges],
+        },
+    }
+    checkpoint.write_json(folder / "tokenizer.json", tokenizer)
+    bos = next(text for text, index in special.items() if index == smollm2.config["bos_token_id"])
+    checkpoint.write_json(folder / "tokenizer_config.json", {"bos_token": bos})
+
+
+def petar_logits(
+    folder: Path, weights: str, windows: np.ndarray, converter: Path, options: Sequence[object] = ()
+) -> Iterator[np.ndarray]:
     """Converts the checkpoint and yields (length, vocabulary) logits of each window."""
     import petar
 
     file = folder / f"{weights}.petar"
-    subprocess.run([converter, folder, "-o", file, "--weights", weights], check=True, capture_output=True)
+    command = [converter, folder, "-o", file, "--weights", weights, *options]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
     with petar.Model(file) as model:
         for ids in windows:
             yield model.logits(ids.tolist(), last=len(ids))

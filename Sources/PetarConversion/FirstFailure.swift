@@ -1,0 +1,20 @@
+import Synchronization
+
+/// What went wrong first in parts that run side by side.
+final class FirstFailure: Sendable {
+  private let error = Mutex<(any Error)?>(nil)
+
+  /// Runs a part, unless one has failed before.
+  func catching(_ part: () throws -> Void) {
+    guard error.withLock({ $0 == nil }) else { return }
+    do {
+      try part()
+    } catch let failure {
+      error.withLock { $0 = $0 ?? failure }
+    }
+  }
+
+  func rethrow() throws {
+    if let failure = error.withLock({ $0 }) { throw failure }
+  }
+}
