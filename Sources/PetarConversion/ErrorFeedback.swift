@@ -10,7 +10,7 @@ import Petar
 /// paper, which takes U from the Cholesky decomposition of H^-1; R needs no inverse of H.
 ///
 /// Columns come in blocks, the groups of q4: what blocks do to each other is a product of matrices.
-struct ErrorFeedback {
+package struct ErrorFeedback {
   let columns: Int
   /// Columns of a block; the last one may be narrower.
   let blockColumns: Int
@@ -28,7 +28,7 @@ struct ErrorFeedback {
   ///   - inputs: `rows` rows of `columns` floats, rotated as the weights are.
   ///   - blockColumns: a multiple of 8.
   /// - Throws: `PETAR_ERROR_BAD_FILE` when inputs are not finite, `PETAR_ERROR_OUT_OF_MEMORY`.
-  init(
+  package init(
     inputs: UnsafePointer<Float>, rows: Int, columns: Int, blockColumns: Int, _ compute: Compute, scratch: Scratch
   ) throws {
     self.columns = columns
@@ -98,7 +98,7 @@ struct ErrorFeedback {
   ///   - target: `layout.byteCount` zeros.
   ///   - progress: called after each block with the share of the columns done; what it throws ends the work.
   /// - Throws: `PETAR_ERROR_UNSUPPORTED` for values that are not finite.
-  func pack(
+  package func pack(
     _ weights: UnsafeMutablePointer<Float>, _ layout: MatrixLayout, into target: UnsafeMutableRawPointer,
     scratch: Scratch, progress: (Double) throws -> Void = { _ in }
   ) throws {

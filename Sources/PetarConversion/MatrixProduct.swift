@@ -2,12 +2,12 @@ import CKernels
 import Petar
 
 /// A matrix of f32 as a product takes it: rows `stride` apart, or the transpose of such rows.
-struct Factor {
+package struct Factor {
   let base: UnsafePointer<Float>
   let stride: Int
-  var transposed = false
+  let transposed: Bool
 
-  init(_ base: UnsafePointer<Float>, stride: Int, transposed: Bool = false) {
+  package init(_ base: UnsafePointer<Float>, stride: Int, transposed: Bool = false) {
     self.base = base
     self.stride = stride
     self.transposed = transposed
@@ -16,7 +16,7 @@ struct Factor {
 
 /// `c += a b`, or `c -= a b`: f32, on all threads. Sums run over blocks of the depth in their order, so results are the
 /// same bits whatever the threads.
-struct MatrixProduct {
+package struct MatrixProduct {
   let rows: Int
   let columns: Int
   let depth: Int
@@ -33,7 +33,7 @@ struct MatrixProduct {
 
   private let compute: Compute
 
-  init(
+  package init(
     _ compute: Compute, rows: Int, columns: Int, depth: Int, subtracting: Bool = false, upperOnly: Bool = false
   ) {
     self.compute = compute
@@ -47,7 +47,8 @@ struct MatrixProduct {
   /// - Parameters:
   ///   - a: rows x depth; `b` is depth x columns.
   ///   - stride: floats from one row of `c` to the next.
-  func run(_ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, scratch: Scratch) throws {
+  package func run(_ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, scratch: Scratch) throws
+  {
     guard rows > 0, columns > 0, depth > 0 else { return }
     let memory = try scratch.bytes(Self.scratchFloats * 4 * compute.pool.threads).assumingMemoryBound(to: Float.self)
     let rowParts = (rows + Self.partRows - 1) / Self.partRows

