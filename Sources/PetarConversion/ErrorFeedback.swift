@@ -21,8 +21,9 @@ package struct ErrorFeedback {
   private let compute: Compute
 
   /// What is added to the diagonal of H, as a part of its mean: directions that the texts happen not to use must not
-  /// cost nothing.
-  static let damping = 0.01
+  /// cost nothing. The paper's 1 % is for 60 times as many tokens; with three sets of 4000 SmolLM2-135M loses 3.2, 2.0
+  /// and 4.0 % of perplexity with it and 1.8, 2.0 and 3.1 % with 10 %.
+  private static let damping = 0.1
 
   /// - Parameters:
   ///   - inputs: `rows` rows of `columns` floats, rotated as the weights are.

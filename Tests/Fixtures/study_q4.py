@@ -98,11 +98,11 @@ class Form:
             chosen = torch.where(better, rounded, chosen)
         return chosen, error
 
-    def with_feedback(self, values: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    def with_feedback(self, values: torch.Tensor, inputs: torch.Tensor, damping: float = 0.01) -> torch.Tensor:
         """What is lost in 8 columns is made up for in those that follow, as far as the inputs (T, K) have them go
         together (GPTQ, arXiv 2210.17323)."""
         second = inputs.double().T @ inputs.double()
-        second += 0.01 * second.diagonal().mean() * torch.eye(len(second))
+        second += damping * second.diagonal().mean() * torch.eye(len(second))
         factor = torch.linalg.cholesky(torch.linalg.inv(second), upper=True).float()
         left = values.clone()
         result = torch.zeros_like(values)
@@ -288,7 +288,7 @@ def write_feedback() -> None:
     inputs = noise(2, tokens, columns)
     for cause in range(3):
         inputs = inputs + noise(3 + cause, tokens, 1) * noise(6 + cause, 1, columns)
-    packed = Form().with_feedback(torch.from_numpy(weights), torch.from_numpy(inputs))
+    packed = Form().with_feedback(torch.from_numpy(weights), torch.from_numpy(inputs), damping=0.1)
     truth = torch.from_numpy(inputs @ weights.T)
     for name, values in (("plain", Form()(torch.from_numpy(weights))), ("feedback", packed)):
         print(f"{name}: relative error of the outputs {relative(torch.from_numpy(inputs) @ values.T, truth):.5f}")

@@ -79,6 +79,7 @@ def test_wrong_usage(convert: Run, folder: Path, tmp_path: Path) -> None:
         (folder, "-o", output, "--weights", "q8", "--imaginary"),
         (folder, folder, "-o", output, "--weights", "q8"),
         ("-o", output, "--weights", "q8"),
+        (folder, "-o", output, "--weights", "q8", "--calibrate", "texts.txt"),
         ("inspect",),
         ("verify", output, output),
     ):
@@ -86,6 +87,41 @@ def test_wrong_usage(convert: Run, folder: Path, tmp_path: Path) -> None:
         assert (result.returncode, result.stdout) == (USAGE, ""), words
         assert "petar-convert --help" in result.stderr
     assert not output.exists()
+
+
+def test_a_mistyped_command_is_no_folder_without_output(convert: Run, folder: Path) -> None:
+    mistyped = convert("inspct")
+    assert mistyped.returncode == USAGE
+    assert "inspct: there is neither a command nor a checkpoint folder of this name" in mistyped.stderr
+    assert "-o FILE.petar is missing" in convert(folder).stderr
+
+
+def test_q4_says_whether_it_was_calibrated(convert: Run, folder: Path, tmp_path: Path) -> None:
+    def converted(*options: object) -> tuple[str, str]:
+        output = tmp_path / "small.petar"
+        result = convert(folder, "-o", output, "--weights", "q4", *options)
+        assert result.returncode == 0, result.stderr
+        with petar.Model(output) as model:
+            provenance = model.metadata["provenance"]
+            assert isinstance(provenance, dict)
+            return result.stdout, provenance["tool"]
+
+    said, tool = converted()
+    assert "NOT CALIBRATED" in said and "--calibrate" in said and "calibrated" not in tool
+    texts = tmp_path / "texts.txt"
+    texts.write_text("There is a nodule in the lung.\n\nThere is a lymph node in the neck.\n")
+    said, tool = converted("--calibrate", texts)
+    assert "NOT CALIBRATED" not in said and "tokens of 2 texts of texts.txt" in said
+    assert tool.endswith("tokens of 2 texts of texts.txt")
+    (folder / "typical_findings.txt").write_text("There is a nodule in the liver.\n")
+    said, tool = converted()
+    assert tool.endswith("tokens of 1 texts of typical_findings.txt")
+
+    absent = convert(folder, "-o", tmp_path / "other.petar", "--weights", "q4", "--calibrate", tmp_path / "absent.txt")
+    assert absent.returncode == NOT_READ and "absent.txt" in absent.stderr
+    texts.write_text("\n")
+    empty = convert(folder, "-o", tmp_path / "other.petar", "--weights", "q4", "--calibrate", texts)
+    assert empty.returncode == REFUSED and "texts.txt" in empty.stderr
 
 
 def test_every_wrong_tensor_is_named(convert: Run, folder: Path, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ ten passages of another book by another author, q4 loses a sixth of what it lose
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import petar
 import pytest
 from numpy.typing import NDArray
 from reference.smollm2 import CALIBRATION, SmolLM2, next_token_losses, petar_logits, write_petar_checkpoint
