@@ -1,4 +1,5 @@
 import Petar
+import PetarConversion
 import PetarTraining
 import Testing
 

@@ -99,7 +99,8 @@ private struct Stop: Error {}
             Array(tensor.values.elements) != Array(try other.tensor(tensor.name).values.elements)
           }.map(\.name))
       }
-      #expect(try changed(start, organs).count > 0.9 * Double(start.tensors.count))
+      let trained = try changed(start, organs)
+      #expect(trained.count * 10 > start.tensors.count * 9)
       #expect(
         try changed(organs, mask) == ["vision.mask.patch.weight", "vision.mask.patch.bias", "vision.mask.position"])
       let adapted = try changed(mask, adapters)
@@ -116,7 +117,8 @@ private struct Stop: Error {}
       let recipe = Self.recipe.replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 12, \"questions")
       let one = try run(folder, output: "one", recipe: recipe, observer: observer)
       let all = losses.withLock { $0 }
-      #expect(all.suffix(6).reduce(0, +) < 0.7 * all.prefix(6).reduce(0, +), "\(all)")
+      let (first, last) = (all.prefix(6).reduce(0, +), all.suffix(6).reduce(0, +))
+      #expect(last < 0.7 * first, "\(all)")
       #expect(try weights(run(folder, output: "two", seed: 2, recipe: recipe)) != weights(one))
     }
   }
