@@ -16,9 +16,10 @@ let usage = """
                       somewhat less exact. f16: half of f32. f32: exact, the reference. Norms, biases and positions
                       stay f32.
     --calibrate       for q4: texts like the findings the model is to write, one a line. Weights are then chosen so that
-                      the outputs for these texts change least, which keeps about four fifths of what rounding loses;
-                      it takes some 10 s for each layer of a 4B model. The checkpoint's own typical_findings.txt is
-                      taken unless another file is given; without either, weights are rounded.
+                      the outputs for these texts change least: on SmolLM2 2 % of perplexity is lost instead of 13 %.
+                      4096 tokens are read at most; it takes some 10 s for each layer of a 4B model. The checkpoint's
+                      own typical_findings.txt is taken unless another file is given; without either, weights are
+                      rounded.
     --name            what the model is called in findings; the folder's name otherwise.
     --threads         2 unless given; 1...64.
 
@@ -32,7 +33,7 @@ let usage = """
                     (2 layers in each tower and in the decoder, 2048 words); --seed is 0 unless given.
 
   Exit codes
-    0 done             3 the checkpoint is refused              5 the .petar file is damaged or no .petar file
+    0 done             3 checkpoint or texts are refused        5 the .petar file is damaged or no .petar file
     2 wrong usage      4 a file cannot be read or written       130 interrupted; nothing is left behind
     1 anything else
 
