@@ -135,8 +135,8 @@ def page(table: list[tuple[Row, list[dict[str, float]]]]) -> str:
         "",
         "Written by `make ablation`: the rows of the paper's ablation, trained by `Training/ablation.json` on the "
         f"findings of {TRAINING_EXAMS} phantoms and asked those of {TEST_EXAMS} others; mean and standard deviation "
-        f"over {len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr as in `scripts/score_text.py`. Phantoms "
-        "are drawings by rule: the table says what the method can use, not how well it works on patients.",
+        f"over {len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr by `scripts/score_text.py`. "
+        "Phantoms are drawings by rule: the table says what the method can use, not how well it works on patients.",
         "",
         "| " + " | ".join(["mask", "CT", "focal", "organs", *[name for name, _ in COLUMNS]]) + " |",
         "|---" * (4 + len(COLUMNS)) + "|",

@@ -93,7 +93,8 @@ import Testing
       plans: TensorPlanner.plans(
         for: TrainingReference.description(name), fused: name == .phi3Two))
     for tensor in parameters.tensors {
-      try adapted.tensor(tensor.name).values.base.update(from: tensor.values.base, count: tensor.values.count)
+      let copy = try adapted.tensor(tensor.name)
+      copy.values.base.update(from: tensor.values.base, count: tensor.values.count)
     }
     try adapted.addAdapters(rank: 4, alpha: 8, dropout: 0.3, seed: 1)
     var random = SplitMix64(seed: 9)
