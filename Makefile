@@ -1,7 +1,8 @@
 # make              libpetar.so into build/lib, petar-convert, petar-describe, petar-bench and petar-train into build/bin
-# make demo         describes a lesion of a generated PET/CT phantom with a small random model
+# make demo         describes a lesion of a generated PET/CT phantom with the small model in Models/
 # make test         every test, then the linters
 # make bench        the machine's limits and what a model of PETAR-4B's size reaches of them
+# make petar-tiny   trains the model in Models/ again and evaluates it; about an hour
 # make ablation     trains 24 small models on phantoms and writes docs/ablation.md; two hours
 # make fuzz         libFuzzer on each target of Tests/Fuzz, FUZZ_SECONDS each
 # make format lint install clean
@@ -69,7 +70,7 @@ $(TOOLS) &: $(SOURCES) | packages
 	@mkdir -p build/bin
 	for tool in $(notdir $(TOOLS)); do strip -o build/bin/$$tool .build/static/release/$$tool; touch build/bin/$$tool; done
 
-# ---- Demo ------------------------------------------------------------------------------------------------------------
+# ---- Models of random weights, for the tests -------------------------------------------------------------------------
 
 MAKE_MODELS := Tests/Fixtures/make_models.py
 MODEL_SCRIPTS := $(MAKE_MODELS) $(wildcard Tests/Fixtures/reference/*.py Tests/Fixtures/tokenizer/tiny/*)
@@ -94,16 +95,24 @@ build/models/%-q4.petar: build/checkpoints/%/config.json $(TOOLS)
 
 .PRECIOUS: build/checkpoints/%/config.json build/models/%-f32.petar build/models/%-q8.petar build/models/%-q4.petar
 
-build/demo/exam/lesions.nii.gz: Tests/Fixtures/make_phantom.py | $(VENV)
-	$(PYTHON) $< $(@D)
+# ---- Demo ------------------------------------------------------------------------------------------------------------
+
+DEMO := build/demo/exams/p00001-1
+
+build/demo/dataset.jsonl: $(TOOLS)
+	rm -rf $(@D)
+	build/bin/petar-train phantom --exams 1 --seed 2026 --split test --out $(@D)
 
 .PHONY: demo
-demo: build/models/demo-q8.petar build/demo/exam/lesions.nii.gz
+demo: $(TOOLS) build/demo/dataset.jsonl
 	@echo
-	@echo "A lesion of a generated phantom, described by a model of RANDOM weights: the text means nothing yet."
+	@echo "A lesion of a generated phantom, described by a small model that was trained on other phantoms."
 	@echo
-	build/bin/petar-describe --model build/models/demo-q8.petar --pet build/demo/exam/pet.nii.gz \
-	  --ct build/demo/exam/ct.nii.gz --mask build/demo/exam/lesions.nii.gz --label 1 --max-tokens 64
+	build/bin/petar-describe --model Models/petar-tiny.petar --pet $(DEMO)/pet.nii.gz --ct $(DEMO)/ct.nii.gz \
+	  --mask $(DEMO)/lesions.nii.gz --label 1
+	@echo
+	@echo "What the phantom's maker says of it:"
+	@sed -n 's/.*"map": "lesions", "label": 1, .*"answer": "\([^"]*\)".*/\1/p' build/demo/dataset.jsonl
 
 # ---- Tests -----------------------------------------------------------------------------------------------------------
 
@@ -196,6 +205,15 @@ bench: build/models/petar-4b-q8.petar $(TOOLS)
 	build/bin/petar-bench $<
 
 # ---- Training --------------------------------------------------------------------------------------------------------
+
+# The model in Models/, again: Models/petar-tiny.md.
+.PHONY: petar-tiny
+petar-tiny: $(TOOLS)
+	[ -d build/tiny/phantoms ] || build/bin/petar-train phantom --exams 400 --seed 1 --out build/tiny/phantoms
+	[ -d build/tiny/held-out ] || build/bin/petar-train phantom --exams 60 --seed 1001 --split test --out build/tiny/held-out
+	build/bin/petar-train run Training/petar-tiny.json --data build/tiny/phantoms --out build/tiny/run
+	build/bin/petar-convert build/tiny/run/2-findings -o Models/petar-tiny.petar --weights q8
+	build/bin/petar-train evaluate Models/petar-tiny.petar build/tiny/held-out --task finding --out build/tiny/evaluation
 
 # What each ingredient of the method is worth, on phantoms: 24 models. Goes on where it was stopped.
 .PHONY: ablation

@@ -67,7 +67,7 @@ MODELS = {
         sliding_window=48,
         dtype="F16",
     ),
-    # For `make demo`: the released shape in small.
+    # Without a reference: the released shape in small, marked as random.
     "demo": ModelSpec(
         seed=1,
         family="phi3",
