@@ -51,7 +51,7 @@ PK_INLINE __m256i load_bytes(const int8_t *p, size_t count) {
     return bytes;
 }
 
-/* As in kernels.inc. VPSIGNB would take a third multiplier slot for 32 products (57 % of the peak): so x is split into
+/* As in linear.inc. VPSIGNB would take a third multiplier slot for 32 products (57 % of the peak): so x is split into
  * |x| and its sign, once for a row and a group, which leaves an exclusive or between a weight and the products. That
  * gives w for x >= 0 and ~w = -w - 1 for x < 0, and what is missing is the sum of these |x|. 128 * 128 * 2 fits 16
  * bits, being negative. */
