@@ -1,8 +1,12 @@
 import Petar
 
 extension Parameters {
-  /// The values of a model that starts from nothing: normal with deviation 0.02 (MONAI's and transformers' default) for
-  /// matrices and positions, one for the weights of norms, zero for biases, the class token and the mask's embedding.
+  /// The values of a model that starts from nothing: normal, for matrices with a deviation of 1 / sqrt(inputs) (LeCun et
+  /// al. 1998), for positions and the embedding of tokens 0.02 (MONAI's and transformers' default); one for the weights
+  /// of norms, zero for biases, the class token and the mask's embedding.
+  ///
+  /// The default of 0.02 for matrices, too, fits layers a thousand wide. In one of 128 it makes what an image changes so
+  /// faint that the decoder takes no notice of it.
   ///
   /// The numbers depend on the seed and on a tensor's place in the model. Adapters are left alone.
   package func initialize(seed: UInt64) {
@@ -16,7 +20,9 @@ extension Parameters {
       } else if isVector {
         tensor.values.elements.update(repeating: 1)
       } else {
-        for index in 0..<tensor.values.count { tensor.values.base[index] = 0.02 * random.normal() }
+        let isTable = tensor.name == TensorName.embedding || tensor.name.hasSuffix(".position")
+        let deviation = isTable ? 0.02 : 1 / Float(tensor.columns).squareRoot()
+        for index in 0..<tensor.values.count { tensor.values.base[index] = deviation * random.normal() }
       }
     }
   }

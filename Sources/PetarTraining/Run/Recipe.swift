@@ -16,6 +16,9 @@ package struct Recipe: Sendable {
   /// What a stage changes.
   package enum Trained: String, CaseIterable, Sendable {
     case projector
+    /// The decoder alone: what a new one needs first. Towers and projector that are trained while it still learns the
+    /// most frequent words become a constant that helps with those, and the image is lost in it.
+    case decoder
     case maskEmbedding = "mask_embedding"
     case all
     /// Adapters of the decoder, the towers and the projector.

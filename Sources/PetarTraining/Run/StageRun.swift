@@ -193,6 +193,7 @@ extension Recipe.Trained {
   func includes(_ name: String) -> Bool {
     switch self {
     case .projector: name.hasPrefix("projector.")
+    case .decoder: name.hasPrefix("decoder.")
     case .maskEmbedding: name.hasPrefix("vision.mask.")
     case .all: true
     case .adapters: Parameters.isAdapter(name) || name.hasPrefix("vision.") || name.hasPrefix("projector.")
