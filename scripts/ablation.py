@@ -87,7 +87,7 @@ class Ablation:
     def recipe(self, pretrained: bool) -> Path:
         recipe = json.loads(RECIPE.read_text())
         if not pretrained:
-            recipe["stages"] = recipe["stages"][-1:]
+            recipe["stages"] = [stage for stage in recipe["stages"] if stage["name"] != "organs"]
         path = self.out / ("recipe-organs.json" if pretrained else "recipe.json")
         path.write_text(json.dumps(recipe, indent=2))
         return path

@@ -10,11 +10,11 @@ func writeText(_ text: String, to path: String) throws {
   try Data(text.utf8).write(to: URL(fileURLWithPath: path))
 }
 
-/// Three phantoms, made once: two to train on, one for validation.
+/// Four phantoms, made once: two to train on, one each for validation and test.
 private enum Phantoms {
   static let made: Result<String, any Error> = Result {
     let folder = FileManager.default.temporaryDirectory.appending(path: "petar-training-\(getpid())").path()
-    _ = try PhantomDataset(folder: folder, exams: 3, seed: 3).write(threads: 2) { _, _ in }
+    _ = try PhantomDataset(folder: folder, exams: 4, seed: 3).write(threads: 2) { _, _ in }
     return folder
   }
 }
@@ -114,7 +114,7 @@ private struct Stop: Error {}
       let losses = Mutex<[Double]>([])
       var observer = TrainingRun.Observer()
       observer.onStep = { step in if step.stage == "organs" { losses.withLock { $0.append(step.loss) } } }
-      let recipe = Self.recipe.replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 12, \"questions")
+      let recipe = Self.recipe.replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 30, \"questions")
       let one = try run(folder, output: "one", recipe: recipe, observer: observer)
       let all = losses.withLock { $0 }
       let (first, last) = (all.prefix(6).reduce(0, +), all.suffix(6).reduce(0, +))
@@ -141,7 +141,10 @@ private struct Stop: Error {}
       try writeText("no image", to: "\(data)/exams/\(exam)/ct.nii.gz")
       func start(_ policy: String) throws -> [String] {
         try writeText(
-          Self.recipe.replacing("\"save_minutes\"", with: "\"broken_exams\": \"\(policy)\", \"save_minutes\""),
+          // All of an epoch in a batch, so that none is without an example.
+          Self.recipe.replacing("\"save_minutes\"", with: "\"broken_exams\": \"\(policy)\", \"save_minutes\"")
+            .replacing("\"batch\": 3", with: "\"batch\": 8").replacing("\"batch\": 2", with: "\"batch\": 16")
+            .replacing("\"batch\": 4", with: "\"batch\": 16"),
           to: folder + "/recipe.json")
         let skipped = Mutex<[String]>([])
         var observer = TrainingRun.Observer()
@@ -160,9 +163,11 @@ private struct Stop: Error {}
 
   @Test("Gradients that are not finite stop the run and keep the last good state") func diverges() throws {
     try withTemporaryFolder { folder in
-      // 1e9 a step takes the weights out of the finite within a few.
-      let recipe = Self.recipe.replacing("\"learning_rate\": 3e-3", with: "\"learning_rate\": 10, \"clip\": 0")
-        .replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 60, \"questions")
+      // Decay multiplies the weights by 1 - 10 x 10 in a step: f32 ends after twenty of them.
+      let recipe = Self.recipe.replacing(
+        "\"learning_rate\": 3e-3", with: "\"learning_rate\": 10, \"weight_decay\": 10, \"warm_up\": 0, \"clip\": 0"
+      )
+      .replacing("\"epochs\": 2, \"questions", with: "\"epochs\": 60, \"questions")
       let error = try #require(throws: PetarError.self) {
         _ = try run(folder, output: "run", recipe: recipe)
       }
