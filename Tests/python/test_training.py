@@ -186,5 +186,6 @@ def test_usage(training: Training, tmp_path: Path) -> None:
     words = [str(training.tool), "run", str(recipe), "--data", str(training.data), "--out", str(tmp_path / "run")]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1 and '"epochs"' in done.stderr
-    missing = subprocess.run([*words[:3], "--data", str(tmp_path / "no"), "--out", "x"], capture_output=True, text=True)
+    words = [str(training.tool), "run", str(training.recipe), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    missing = subprocess.run(words, capture_output=True, text=True)
     assert missing.returncode == INPUT_OUTPUT and "dataset.jsonl" in missing.stderr

@@ -22,7 +22,8 @@ package struct NewModel {
   private static let shapes = ["vision_width", "vision_layers", "vision_mlp", "shared_tower"]
 
   private static let fixed: [(name: String, value: JSONValue)] = [
-    ("model_type", .string("phi3")), ("image_channel", .number(1)), ("vision_select_layer", .number(-1)),
+    ("model_type", .string("lamed_phi3")), ("sliding_window", .number(2047)), ("image_channel", .number(1)),
+    ("vision_select_layer", .number(-1)),
     ("vision_select_feature", .string("patch")), ("mm_projector_type", .string("spp")),
     ("proj_pooling_type", .string("spatial")), ("proj_layer_type", .string("mlp")), ("proj_layer_num", .number(2)),
     ("hidden_act", .string("silu")), ("rms_norm_eps", .number(1e-5)), ("rope_theta", .number(10000)),
@@ -45,6 +46,9 @@ package struct NewModel {
     let tokens = try SentencePieceTraining(vocabulary: vocabulary).run(texts, into: parts)
 
     var config = settings.filter { !Self.shapes.contains($0.name) }
+    if let heads = config.first(where: { $0.name == "num_attention_heads" }) {
+      config += [("num_key_value_heads", heads.value)].filter { pair in !config.contains { $0.name == pair.0 } }
+    }
     config += Self.fixed.filter { fixed in !config.contains { $0.name == fixed.name } }
     config += [
       ("vocab_size", .number(Double(tokens.count))), ("bos_token_id", .number(1)),

@@ -15,15 +15,16 @@ struct SentencePieceTraining {
   /// Tokens at most, added ones included.
   let vocabulary: Int
 
+  private static let corpus = "texts.tmp"
   private static let added = ["<|endoftext|>", "<im_patch>"]
 
   /// Writes tokenizer.model and the files beside it. The same texts give the same bytes.
   /// - Throws: `PETAR_ERROR_UNSUPPORTED` when there is no spm_train, `PETAR_ERROR_IO` with what it said.
   func run(_ texts: [String], into folder: String) throws -> Tokens {
-    let corpus = folder + "/texts.tmp"
+    let corpus = "\(folder)/\(Self.corpus)"
     try writeFile(Array(texts.joined(separator: "\n").utf8) + [10], path: corpus)
     defer { unlink(corpus) }
-    try train(corpus, prefix: folder + "/tokenizer")
+    try train(in: folder)
     let list = folder + "/tokenizer.vocab"
     defer { unlink(list) }
     guard let bytes = FileManager.default.contents(atPath: list) else {
@@ -34,11 +35,13 @@ struct SentencePieceTraining {
     return Tokens(count: pieces + Self.added.count, endOfText: Int32(pieces), image: Int32(pieces + 1))
   }
 
-  private func train(_ corpus: String, prefix: String) throws {
+  private func train(in folder: String) throws {
     let process = Process()
+    // The model holds the names it was given: without a path they are the same for every run.
+    process.currentDirectoryURL = URL(fileURLWithPath: folder)
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = [
-      "spm_train", "--input=\(corpus)", "--model_prefix=\(prefix)", "--model_type=bpe",
+      "spm_train", "--input=\(Self.corpus)", "--model_prefix=tokenizer", "--model_type=bpe",
       "--vocab_size=\(vocabulary - Self.added.count)", "--hard_vocab_limit=false", "--byte_fallback=true",
       "--character_coverage=1.0", "--normalization_rule_name=identity", "--remove_extra_whitespaces=false",
       "--split_digits=true", "--num_threads=1", "--input_sentence_size=0", "--max_sentence_length=100000",
