@@ -361,3 +361,14 @@ def test_smoothing_keeps_a_line_straight(plot: ModuleType) -> None:
 def test_a_run_without_metrics(root: Path, tmp_path: Path) -> None:
     told = script(root, "plot_training.py", tmp_path, "-o", tmp_path / "curve.png")
     assert told.returncode == 1 and "metrics.jsonl" in told.stderr
+
+
+def test_the_model_that_comes_with_the_project(bin_dir: Path, phantoms: Path, root: Path) -> None:
+    """It sees: a model that says every lesion the same is right on a third of the organs and sides at most."""
+    model = root / "Models" / "petar-tiny.petar"
+    assert model.stat().st_size <= 8_000_000
+    command = [bin_dir / "petar-train", "evaluate", model, phantoms, "--task", "finding", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    findings = json.loads(done.stdout)["findings"]
+    assert findings["organ"]["count"] >= 8
+    assert findings["organ"]["share"] > 0.5 and findings["laterality"]["share"] > 0.5, findings
