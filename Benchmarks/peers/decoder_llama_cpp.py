@@ -1,4 +1,4 @@
-"""llama.cpp on a decoder of Phi-3-mini's shape with random Q8_0 weights: prefill and decode of one text, steps of eight.
+"""llama.cpp on a decoder of Phi-3-mini's shape with random Q8_0 weights: prefill, decode of one text, steps of eight.
 
     python decoder_llama_cpp.py make FILE.gguf          writes the model (4 GB)
     python decoder_llama_cpp.py run FILE.gguf           measures once and prints one JSON object
