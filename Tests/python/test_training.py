@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,15 @@ def test_another_seed_is_another_model_and_another_folder(training: Training, wh
     assert refused.returncode == USAGE and "another run" in refused.stderr
 
 
+def convert(bin_dir: Path, checkpoint: Path, model: Path) -> None:
+    command = [bin_dir / "petar-convert", checkpoint, "-o", model]
+    subprocess.run([*map(str, command), "--weights", "f32"], check=True, capture_output=True)
+
+
 def test_the_checkpoint_describes(training: Training, whole: dict[str, bytes], bin_dir: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.petar"
     checkpoint = training.folder / "whole" / "2-findings"
-    command = [bin_dir / "petar-convert", checkpoint, "-o", model, "--weights", "f32"]
-    subprocess.run(command, check=True, capture_output=True)
+    convert(bin_dir, checkpoint, model)
     question = json.loads((training.data / "dataset.jsonl").read_text().splitlines()[0])
     exam = training.data / "exams" / question["exam"]
     with petar.Model(model) as opened:
@@ -159,13 +164,10 @@ def test_the_checkpoint_describes(training: Training, whole: dict[str, bytes], b
 def test_pytorch_reads_the_checkpoint(training: Training, whole: dict[str, bytes], bin_dir: Path, root: Path) -> None:
     """The reference network of Tests/Fixtures, in PyTorch, writes the same text from the same folder."""
     pytest.importorskip("torch", reason="PyTorch is not among the packages of the tests")
-    from make_models import views
-    from reference.petar import Petar
-
+    views, network_of = import_module("make_models").views, import_module("reference.petar").Petar
     checkpoint = training.folder / "whole" / "2-findings"
     model = training.folder / "whole.petar"
-    command = [bin_dir / "petar-convert", checkpoint, "-o", model, "--weights", "f32"]
-    subprocess.run(command, check=True, capture_output=True)
+    convert(bin_dir, checkpoint, model)
     question = json.loads((training.data / "dataset.jsonl").read_text().splitlines()[0])
     exam = training.data / "exams" / question["exam"]
     with petar.Model(model) as opened:
@@ -173,7 +175,7 @@ def test_pytorch_reads_the_checkpoint(training: Training, whole: dict[str, bytes
             exam / "pet.nii.gz", exam / "ct.nii.gz", exam / "lesions.nii.gz", label=question["label"], max_tokens=24
         )
         prompt = opened.prompt()
-    network = Petar(checkpoint)
+    network = network_of(checkpoint)
     vision = network.encode(views(exam, question["label"], tuple(RECIPE["model"]["image_size"])))
     image = json.loads((checkpoint / "added_tokens.json").read_text())["<im_patch>"]
     tokens, _ = network.greedy(prompt, vision, image, 24)
