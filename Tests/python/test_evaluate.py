@@ -367,8 +367,8 @@ def test_the_model_that_comes_with_the_project(bin_dir: Path, phantoms: Path, ro
     """It sees: a model that says every lesion the same is right on a third of the organs and sides at most."""
     model = root / "Models" / "petar-tiny.petar"
     assert model.stat().st_size <= 8_000_000
-    command = [bin_dir / "petar-train", "evaluate", model, phantoms, "--task", "finding", "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = map(str, (bin_dir / "petar-train", "evaluate", model, phantoms, "--task", "finding", "--json"))
+    done = subprocess.run(list(command), check=True, capture_output=True, text=True)
     findings = json.loads(done.stdout)["findings"]
     assert findings["organ"]["count"] >= 8
     assert findings["organ"]["share"] > 0.5 and findings["laterality"]["share"] > 0.5, findings
