@@ -3,9 +3,9 @@ import Petar
 
 /// A matrix of f32 as a product takes it: rows `stride` apart, or the transpose of such rows.
 package struct Factor {
-  let base: UnsafePointer<Float>
-  let stride: Int
-  let transposed: Bool
+  package let base: UnsafePointer<Float>
+  package let stride: Int
+  package let transposed: Bool
 
   package init(_ base: UnsafePointer<Float>, stride: Int, transposed: Bool = false) {
     self.base = base

@@ -55,15 +55,13 @@ enum EvaluateCommand {
     if arguments.value("--limit") != nil {
       selection.limit = try arguments.wholeNumber("--limit", in: 1...1_000_000_000)
     }
-    let threads =
-      arguments.value("--threads") == nil
-      ? ThreadPool.processors : try arguments.wholeNumber("--threads", in: 1...1024)
+    let threads = try arguments.wholeNumber("--threads", in: 1...1024, unlessGiven: ThreadPool.processors)
 
     let model = try Model(path: arguments.positionals[0])
     let dataset = try Dataset(folder: arguments.positionals[1])
     let questions = try dataset.questions(selection)
     let folder = try arguments.value("--out").map { try EvaluationFolder($0) }
-    let evaluator = try Evaluator(model, dataset, omitted: try omittedInputs(arguments), threads: threads)
+    let evaluator = try Evaluator(model, dataset, omitted: try arguments.omittedInputs(), threads: threads)
     for warning in model.warnings { printError("petar-train: warning: \(warning)\n") }
 
     let evaluation = try evaluate(evaluator, questions, selection, folder)
@@ -116,17 +114,5 @@ enum EvaluateCommand {
       throw PetarError(PETAR_ERROR_BAD_FILE, "\(count); mend the exams named above, or pass --skip-broken")
     }
     printError("petar-train: \(count)\n")
-  }
-}
-
-extension Arguments {
-  fileprivate func choice<Choice: RawRepresentable & CaseIterable>(_ name: String) throws -> Choice?
-  where Choice.RawValue == String {
-    guard let text = value(name) else { return nil }
-    guard let choice = Choice(rawValue: text) else {
-      let all = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-      throw UsageError(message: "\(name) \(text): it is one of \(all)")
-    }
-    return choice
   }
 }

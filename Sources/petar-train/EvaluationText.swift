@@ -11,7 +11,7 @@ struct EvaluationText {
 
   var text: String {
     let scores = evaluation.scores
-    let omitted = evaluation.omitted.map(\.rawValue).sorted()
+    let omitted = evaluation.omitted.names
     var lines = [
       "\(evaluation.folder), \(evaluation.selection.split): \(scores.text.count) findings, "
         + "\(scores.organs.count) organ questions, \(scores.failures.count) failed"

@@ -43,16 +43,10 @@ enum PhantomCommand {
       words, valued: ["--exams", "--seed", "--out", "--split", "--threads"], plain: ["--json"])
     if let word = arguments.positionals.first { throw UsageError(message: "\(word): phantom takes options only") }
     let exams = try arguments.wholeNumber("--exams", in: 1...100_000)
-    let seedText = try arguments.required("--seed")
-    guard let seed = UInt64(seedText) else {
-      throw UsageError(message: "--seed \(seedText): a whole number of 0 or more is expected")
-    }
+    let seed = try arguments.seed()
     let output = try arguments.required("--out")
-    let split = arguments.value("--split")
-    if let split, !PhantomDataset.splits.contains(split) {
-      throw UsageError(message: "--split \(split): it is one of " + PhantomDataset.splits.joined(separator: ", "))
-    }
-    let threads = arguments.value("--threads") == nil ? 2 : try arguments.wholeNumber("--threads", in: 1...64)
+    let split: Dataset.Split? = try arguments.choice("--split")
+    let threads = try arguments.wholeNumber("--threads", in: 1...64, unlessGiven: 2)
 
     Interrupt.watch()
     let bar = ProgressBar("making phantoms")

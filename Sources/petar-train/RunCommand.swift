@@ -42,16 +42,9 @@ enum RunCommand {
       words, valued: ["--data", "--out", "--seed", "--without", "--threads"], plain: ["--json"])
     let recipe = try Recipe(path: try arguments.single("RECIPE.json"))
     var settings = TrainingRun.Settings(data: try arguments.required("--data"), output: try arguments.required("--out"))
-    if let text = arguments.value("--seed") {
-      guard let seed = UInt64(text) else {
-        throw UsageError(message: "--seed \(text): a whole number of 0 or more is expected")
-      }
-      settings.seed = seed
-    }
-    settings.omitted = try omittedInputs(arguments)
-    settings.threads =
-      arguments.value("--threads") == nil
-      ? ThreadPool.processors : try arguments.wholeNumber("--threads", in: 1...1024)
+    settings.seed = try arguments.seed(unlessGiven: settings.seed)
+    settings.omitted = try arguments.omittedInputs()
+    settings.threads = try arguments.wholeNumber("--threads", in: 1...1024, unlessGiven: ThreadPool.processors)
 
     Interrupt.watch()
     let screen = Screen()
@@ -71,19 +64,6 @@ enum RunCommand {
         "\(checkpoint): trained in \(Int(clock.seconds)) s\npetar-convert \(checkpoint) -o MODEL.petar --weights q8")
     }
   }
-}
-
-/// The value of `--without`.
-func omittedInputs(_ arguments: Arguments) throws -> Set<OmittedInput> {
-  let names = arguments.value("--without")?.split(separator: ",").map(String.init) ?? []
-  return Set(
-    try names.map { name in
-      guard let input = OmittedInput(rawValue: name) else {
-        let known = OmittedInput.allCases.map(\.rawValue).joined(separator: ", ")
-        throw UsageError(message: "--without \(name): the inputs are \(known)")
-      }
-      return input
-    })
 }
 
 /// A bar for each stage, with the loss and the speed.

@@ -1,18 +1,6 @@
 import COpenBLAS
 import Petar
-
-/// A matrix as a product takes it: rows of floats, `stride` apart, or their transpose.
-struct Factor {
-  let base: UnsafePointer<Float>
-  let stride: Int
-  let transposed: Bool
-
-  init(_ base: UnsafePointer<Float>, stride: Int, transposed: Bool = false) {
-    self.base = base
-    self.stride = stride
-    self.transposed = transposed
-  }
-}
+import PetarConversion
 
 /// The result of a product is rows x columns; sums run over depth.
 struct Extents {

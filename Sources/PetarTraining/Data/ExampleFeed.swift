@@ -1,6 +1,7 @@
 import CPetar
 import Foundation
 import Petar
+import Synchronization
 
 /// Batches of examples in the order of a stage, made ahead of time by a thread in the background.
 package final class ExampleFeed: Sendable {
@@ -137,11 +138,12 @@ package final class ExampleFeed: Sendable {
         questions[places[$0].question].exam
       }
       let exams = missing.keys.sorted()
-      let results = Results(count: exams.count)
+      let results = Mutex([Result<[(Int, TrainingExample?)], any Error>?](repeating: nil, count: exams.count))
       pool.run(exams.count) { index in
-        results.set(index, Result { try examples(of: exams[index], missing[exams[index]] ?? [], places) })
+        let result = Result { try examples(of: exams[index], missing[exams[index]] ?? [], places) }
+        results.withLock { $0[index] = result }
       }
-      for result in results.all {
+      for result in results.withLock({ $0 }) {
         for (index, example) in try result?.get() ?? [] {
           made[index] = example
           if let example { kept.keep(example, places[index]) }
@@ -153,13 +155,12 @@ package final class ExampleFeed: Sendable {
     private func examples(
       of exam: String, _ indices: [Int], _ places: [QuestionOrder.Place]
     ) throws -> [(Int, TrainingExample?)] {
-      var volumes: ExampleMaker.Volumes?
+      var volumes = Result { try maker.volumes(of: exam, pool: alone) }
       return try indices.map { index in
         let question = maker.dataset.questions[places[index].question]
         do {
-          if volumes == nil { volumes = try maker.volumes(of: exam, pool: alone) }
-          guard var present = volumes else { return (index, nil) }
-          defer { volumes = present }
+          var present = try volumes.get()
+          defer { volumes = .success(present) }
           let jitter = jitters ? order.jitter(places[index]) : .none
           return (index, try maker.example(question, &present, jitter: jitter, pool: alone))
         } catch {
@@ -174,18 +175,6 @@ package final class ExampleFeed: Sendable {
           return (index, nil)
         }
       }
-    }
-  }
-
-  /// Written by the parts of a run, each its own place.
-  private final class Results: @unchecked Sendable {
-    private let lock = NSLock()
-    private(set) var all: [Result<[(Int, TrainingExample?)], any Error>?]
-
-    init(count: Int) { all = Array(repeating: nil, count: count) }
-
-    func set(_ index: Int, _ result: Result<[(Int, TrainingExample?)], any Error>) {
-      lock.withLock { all[index] = result }
     }
   }
 }

@@ -22,3 +22,8 @@ package enum OmittedInput: String, CaseIterable, Sendable {
       geometry: views.geometry, warnings: views.warnings)
   }
 }
+
+extension Set<OmittedInput> {
+  /// In an order of their own, for reports.
+  package var names: [String] { map(\.rawValue).sorted() }
+}

@@ -86,7 +86,7 @@ extension Answer {
       }
       members.append(("right", .object(right)))
     }
-    members.append(("without", .array(omitted.map(\.rawValue).sorted().map { .string($0) })))
+    members.append(("without", .array(omitted.names.map { .string($0) })))
     members.append(("model", .string(hash)))
     members.append(("library", .string("\(Library.version)")))
     return .object(members)

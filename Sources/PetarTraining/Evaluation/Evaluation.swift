@@ -34,7 +34,7 @@ package struct Evaluation: Sendable {
         ("split", .string(selection.split.rawValue)),
         ("task", selection.task.map { .string($0.rawValue) } ?? .null),
         ("limit", selection.limit.map { .integer($0) } ?? .null),
-        ("without", .array(omitted.map(\.rawValue).sorted().map { .string($0) })),
+        ("without", .array(omitted.names.map { .string($0) })),
         ("questions", .integer(answers.count)),
       ] + members + [("seconds", .number(seconds)), ("notice", .string(Finding.notice))])
   }

@@ -1,4 +1,5 @@
 import Petar
+import PetarConversion
 
 /// The rows of a batch: sequences one after another. Every operation but attention treats rows alike.
 struct RowLayout {

@@ -1,4 +1,5 @@
 import Petar
+import PetarConversion
 
 /// `y = W x + b`, with low-rank adapters beside it if the parameters have some.
 struct LinearLayer {

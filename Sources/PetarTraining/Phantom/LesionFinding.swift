@@ -67,7 +67,7 @@ package struct LesionFinding: Sendable, Equatable {
     var fields: [String: String] = [:]
     for field in text.dropLast().split(separator: ".") {
       let parts = field.split(separator: ":", maxSplits: 1)
-      guard parts.count == 2, fields.updateValue(trimmed(parts[1]), forKey: trimmed(parts[0])) == nil else {
+      guard parts.count == 2, fields.updateValue(parts[1].trimmed, forKey: parts[0].trimmed) == nil else {
         return nil
       }
     }
@@ -78,7 +78,7 @@ package struct LesionFinding: Sendable, Equatable {
     let halves = findings.split(separator: ",", maxSplits: 1)
     guard halves.count == 2 else { return nil }
     let words = halves[0].split(separator: " ").map(String.init)
-    let onCT = trimmed(halves[1])
+    let onCT = halves[1].trimmed
     guard words.count == 6, words[1] == "lesion", words[2] == "with", words[5] == "uptake", onCT.hasSuffix(" on CT"),
       let morphology = Morphology(rawValue: words[0]), let uptake = Uptake(rawValue: words[3]),
       let tracer = Tracer(rawValue: words[4]), let ct = CTCorrelate(rawValue: String(onCT.dropLast(6)))
@@ -89,8 +89,4 @@ package struct LesionFinding: Sendable, Equatable {
     // Nothing may be there that the fields do not hold.
     guard self.text == text else { return nil }
   }
-}
-
-private func trimmed(_ text: Substring) -> String {
-  String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
 }

@@ -92,6 +92,13 @@ func writeFile(_ bytes: [UInt8], path: String) throws {
   }
 }
 
+/// Writes a whole file in the place of the one at `path`, which stays until the new one is complete.
+/// - Throws: `PETAR_ERROR_IO` with the system's reason.
+func replaceFile(_ bytes: [UInt8], path: String) throws {
+  try writeFile(bytes, path: path + ".partial")
+  guard rename(path + ".partial", path) == 0 else { throw fileError(path, errno) }
+}
+
 func fileError(_ path: String, _ reason: Int32) -> PetarError {
   PetarError(PETAR_ERROR_IO, "\(path): \(String(cString: strerror(reason)))")
 }

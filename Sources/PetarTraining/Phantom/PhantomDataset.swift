@@ -9,14 +9,13 @@ package struct PhantomDataset: Sendable {
   package static let findingQuestion = "Please describe the region highlighted in the PET image."
   package static let organQuestion = "Which organ is highlighted in the image?"
   package static let version = 1
-  package static let splits = ["train", "validation", "test"]
 
   /// One exam of one patient.
   package struct Plan: Sendable {
     package let patient: Int
     package let visit: Int
     package let name: String
-    package let split: String
+    package let split: Dataset.Split
   }
 
   package struct Summary: Sendable {
@@ -39,8 +38,8 @@ package struct PhantomDataset: Sendable {
 
   /// - Parameters:
   ///   - exams: 1 or more.
-  ///   - split: where every exam goes; nil for one patient in ten each to "validation" and "test".
-  package init(folder: String, exams: Int, seed: UInt64, split: String? = nil) {
+  ///   - split: where every exam goes; nil for one patient in ten each to validation and test.
+  package init(folder: String, exams: Int, seed: UInt64, split: Dataset.Split? = nil) {
     self.folder = folder.count > 1 && folder.hasSuffix("/") ? String(folder.dropLast()) : folder
     self.seed = seed
     var plans: [Plan] = []
@@ -48,7 +47,7 @@ package struct PhantomDataset: Sendable {
     while plans.count < exams {
       patient += 1
       var random = PhantomRandom(seed, UInt64(patient), 5)
-      let part = patient % 10 == 2 ? "validation" : patient % 10 == 3 ? "test" : "train"
+      let part: Dataset.Split = patient % 10 == 2 ? .validation : patient % 10 == 3 ? .test : .train
       for visit in 0..<(random.chance(0.15) ? 2 : 1) where plans.count < exams {
         let digits = String(patient)
         let name = "p" + String(repeating: "0", count: max(5 - digits.count, 0)) + digits + "-\(visit + 1)"
@@ -186,26 +185,27 @@ private struct Record: Sendable {
 
   init(_ plan: PhantomDataset.Plan, _ exam: PhantomExam, seconds: Double) {
     func line(
-      _ task: String, _ map: String, _ label: UInt8, _ question: String, _ answer: String, _ more: [(String, JSON)]
+      _ task: Dataset.Task, _ map: String, _ label: UInt8, _ question: String, _ answer: String,
+      _ more: [(String, JSON)]
     )
       -> String
     {
       JSON.object(
         [
-          ("exam", .string(plan.name)), ("patient", .string("p\(plan.patient)")), ("task", .string(task)),
+          ("exam", .string(plan.name)), ("patient", .string("p\(plan.patient)")), ("task", .string(task.rawValue)),
           ("map", .string(map)), ("label", .integer(Int(label))), ("question", .string(question)),
-          ("answer", .string(answer)), ("split", .string(plan.split)),
+          ("answer", .string(answer)), ("split", .string(plan.split.rawValue)),
         ] + more
       ).text
     }
     let findings = exam.lesions.filter(\.kept).map { lesion in
       line(
-        "finding", "lesions", lesion.label, PhantomDataset.findingQuestion, lesion.finding.text,
+        .finding, "lesions", lesion.label, PhantomDataset.findingQuestion, lesion.finding.text,
         [("attributes", lesion.finding.json)])
     }
     let organs = exam.organLabels.map { label in
       line(
-        "organ", "organs", label, PhantomDataset.organQuestion,
+        .organ, "organs", label, PhantomDataset.organQuestion,
         AnatomicalClass.spoken(AnatomicalClass.names[Int(label) - 1]), [])
     }
     self.lines = findings + organs
@@ -215,7 +215,7 @@ private struct Record: Sendable {
     tracer = exam.patient.tracer
     let patient = exam.patient
     description = .object([
-      ("exam", .string(plan.name)), ("patient", .string("p\(plan.patient)")), ("split", .string(plan.split)),
+      ("exam", .string(plan.name)), ("patient", .string("p\(plan.patient)")), ("split", .string(plan.split.rawValue)),
       ("tracer", .string(patient.tracer.rawValue)), ("sex", .string(patient.male ? "male" : "female")),
       ("arms", .string(patient.arms == .up ? "up" : "down")), ("contrast", .bool(patient.enhanced)),
       ("lesions", .integer(exam.lesions.count)),

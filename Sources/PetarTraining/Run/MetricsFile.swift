@@ -19,8 +19,7 @@ struct MetricsFile {
       return (Int(line.dropFirst(mark.count).prefix { $0.isNumber }) ?? .max) <= stepsDone
     }
     let text = kept.map { $0 + "\n" }.joined()
-    try writeFile(Array(text.utf8), path: path + ".partial")
-    guard rename(path + ".partial", path) == 0 else { throw fileError(path, errno) }
+    try replaceFile(Array(text.utf8), path: path)
   }
 
   func append(_ step: TrainingStep) throws {

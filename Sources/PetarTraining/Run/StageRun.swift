@@ -5,26 +5,13 @@ import PetarConversion
 
 /// One stage of a run.
 struct StageRun {
-  private let stage: Recipe.Stage
-  private let index: Int
-  private let recipe: Recipe
-  private let settings: TrainingRun.Settings
-  private let dataset: Dataset
-  private let pool: ThreadPool
-  private let observer: TrainingRun.Observer
-
-  init(
-    _ stage: Recipe.Stage, index: Int, recipe: Recipe, settings: TrainingRun.Settings, dataset: Dataset,
-    pool: ThreadPool, observer: TrainingRun.Observer
-  ) {
-    self.stage = stage
-    self.index = index
-    self.recipe = recipe
-    self.settings = settings
-    self.dataset = dataset
-    self.pool = pool
-    self.observer = observer
-  }
+  let stage: Recipe.Stage
+  let index: Int
+  let recipe: Recipe
+  let settings: TrainingRun.Settings
+  let dataset: Dataset
+  let pool: ThreadPool
+  let observer: TrainingRun.Observer
 
   /// Questions of the validation split on which the loss is measured, at most.
   private static let validationQuestions = 64
@@ -174,7 +161,12 @@ struct StageRun {
   /// Tokens of the longest question with its answer. What does not fit the model is said before the long work.
   private func longest(_ maker: ExampleMaker, _ model: ModelDescription) throws -> Int {
     var longest = 0
-    for question in dataset.questions where stage.tasks.contains(question.task) && question.split != .test {
+    // Organs have few texts, many times each.
+    var seen: Set<[String]> = []
+    for question in dataset.questions
+    where stage.tasks.contains(question.task) && question.split != .test
+      && seen.insert([question.question, question.answer]).inserted
+    {
       let count = maker.tokens(of: question).ids.count
       guard count <= model.decoder.context else {
         throw PetarError(

@@ -66,7 +66,7 @@ package struct TrainingRun {
     .object([
       ("recipe", recipe.json), ("data", .string(settings.data)), ("questions", .integer(dataset.questions.count)),
       ("seed", .string(String(settings.seed))),
-      ("without", .array(settings.omitted.map(\.rawValue).sorted().map { .string($0) })),
+      ("without", .array(settings.omitted.names.map { .string($0) })),
       ("version", .string("\(Library.version)")),
     ])
   }
@@ -83,8 +83,7 @@ package struct TrainingRun {
       }
       return
     }
-    try writeFile(Array(text.utf8), path: path + ".partial")
-    guard rename(path + ".partial", path) == 0 else { throw fileError(path, errno) }
+    try replaceFile(Array(text.utf8), path: path)
   }
 
   /// Runs what is left of the stages.
@@ -97,7 +96,8 @@ package struct TrainingRun {
       let folder = "\(settings.output)/\(index + 1)-\(stage.name)"
       if !FileManager.default.fileExists(atPath: folder) {
         let run = StageRun(
-          stage, index: index, recipe: recipe, settings: settings, dataset: dataset, pool: pool, observer: observer)
+          stage: stage, index: index, recipe: recipe, settings: settings, dataset: dataset, pool: pool,
+          observer: observer)
         try run.train(from: checkpoint, to: folder)
       }
       checkpoint = folder

@@ -93,8 +93,8 @@ struct PhantomDatasetTests {
     for (_, exams) in Dictionary(grouping: plans, by: \.patient) { #expect(Set(exams.map(\.split)).count == 1) }
     // 15 % of the patients come twice: 400 exams are of about 350 patients.
     #expect((325...375).contains(Set(plans.map(\.patient)).count))
-    for split in ["validation", "test"] { #expect((25...60).contains(plans.count { $0.split == split })) }
-    #expect(PhantomDataset(folder: "", exams: 9, seed: 5, split: "test").plans.allSatisfy { $0.split == "test" })
+    for split in [Dataset.Split.validation, .test] { #expect((25...60).contains(plans.count { $0.split == split })) }
+    #expect(PhantomDataset(folder: "", exams: 9, seed: 5, split: .test).plans.allSatisfy { $0.split == .test })
   }
 
   @Test("Other seeds give other bodies")
