@@ -57,7 +57,7 @@ struct LesionPlanting {
   mutating func plant() {
     let sites = LesionSite.all(body.patient)
     let tracer = Tracer.allCases.firstIndex(of: body.patient.tracer) ?? 0
-    let wanted = 3 + random.below(4)
+    let wanted = 4 + random.below(7)
     var tries = 0
     while lesions.count < wanted, tries < 60 {
       tries += 1
