@@ -21,20 +21,26 @@ struct CanvasArray<Element: BitwiseCopyable>: Sendable {
   func offset(_ index: SIMD3<Int>) -> Int { (index.z &* shape.y &+ index.y) &* shape.x &+ index.x }
 
   /// The smallest box that holds what `isPart` accepts within `box`; nil if nothing is.
+  ///
+  /// Of a row that cannot move the box in y or z only the ends beyond it are looked at: most of a body is never read.
   func bounds(within box: Box, where isPart: (Element) -> Bool) -> Box? {
-    var found = Box(lower: box.upper, upper: box.lower)
-    var any = false
+    var found = Box(lower: box.upper &+ 1, upper: box.lower &- 1)
     for z in box.lower.z...box.upper.z {
       for y in box.lower.y...box.upper.y {
-        let row = offset(SIMD3(0, y, z))
-        for x in box.lower.x...box.upper.x where isPart(voxels.base[row &+ x]) {
-          any = true
-          found.lower = pointwiseMin(found.lower, SIMD3(x, y, z))
-          found.upper = pointwiseMax(found.upper, SIMD3(x, y, z))
-        }
+        let row = voxels.base + offset(SIMD3(0, y, z))
+        let inside = z <= found.upper.z && y >= found.lower.y && y <= found.upper.y
+        let leftEnd = inside ? found.lower.x &- 1 : box.upper.x
+        var left = box.lower.x
+        while left <= leftEnd, !isPart(row[left]) { left &+= 1 }
+        if left > leftEnd, !inside { continue }
+        found.lower = pointwiseMin(found.lower, SIMD3(left, y, z))
+        found.upper = pointwiseMax(found.upper, SIMD3(left, y, z))
+        var right = box.upper.x
+        while right > found.upper.x, !isPart(row[right]) { right &-= 1 }
+        found.upper.x = right
       }
     }
-    return any ? found : nil
+    return found.upper.z >= found.lower.z ? found : nil
   }
 }
 

@@ -1,0 +1,35 @@
+import Testing
+
+@testable import Petar
+
+@Suite("Arrays over the canvas") struct CanvasArrayTests {
+  /// Every voxel of a box is looked at.
+  private func plainBounds(_ array: CanvasArray<UInt8>, within box: Box) -> Box? {
+    var found: Box?
+    for z in box.lower.z...box.upper.z {
+      for y in box.lower.y...box.upper.y {
+        for x in box.lower.x...box.upper.x where array.voxels.base[array.offset(SIMD3(x, y, z))] != 0 {
+          let here = SIMD3(x, y, z)
+          found = Box(
+            lower: pointwiseMin(found?.lower ?? here, here), upper: pointwiseMax(found?.upper ?? here, here))
+        }
+      }
+    }
+    return found
+  }
+
+  @Test("The smallest box is that of a search over every voxel", arguments: 0..<200) func bounds(seed: Int) throws {
+    var random = SplitMix64(seed: UInt64(seed))
+    func below(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
+    let shape = SIMD3(1 + below(9), 1 + below(7), 1 + below(5))
+    let array = CanvasArray(voxels: try Buffer<UInt8>(count: shape.x * shape.y * shape.z), shape: shape)
+    array.voxels.elements.update(repeating: 0)
+    // From none to nearly all.
+    for _ in 0..<below(array.voxels.count + 1) { array.voxels.base[below(array.voxels.count)] = 1 }
+    let lower = SIMD3(below(shape.x), below(shape.y), below(shape.z))
+    let box = Box(
+      lower: lower,
+      upper: lower &+ SIMD3(below(shape.x - lower.x), below(shape.y - lower.y), below(shape.z - lower.z)))
+    #expect(array.bounds(within: box) { $0 != 0 } == plainBounds(array, within: box))
+  }
+}
