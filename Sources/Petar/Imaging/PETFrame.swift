@@ -29,11 +29,8 @@ struct PETFrame {
       content = .resampled(values)
     }
 
-    var isResampled: Bool { resampledValues != nil }
-
-    /// x fastest; nil for a stored volume.
-    fileprivate var resampledValues: Buffer<Float>? {
-      if case .resampled(let values) = content { values } else { nil }
+    var isResampled: Bool {
+      if case .resampled = content { true } else { false }
     }
 
     func visit<V: VoxelVisitor>(_ visitor: V) throws -> V.Result {
@@ -52,11 +49,11 @@ struct PETFrame {
   private(set) var warnings: [String] = []
 
   /// Brings CT (linear) and mask (nearest) onto the PET's grid if they have another one.
-  init(_ exam: Exam, lesion: Lesion, work: Work) throws {
+  init(_ exam: Exam, lesion: Lesion, shared: CTOnPETGrid, work: Work) throws {
     pet = Source(exam.pet)
     grid = pet.view.grid
     (mask, maskResampled) = try Self.mask(exam, lesion, grid, work, &warnings)
-    ct = try Self.ct(exam, grid, work, &warnings)
+    ct = try shared.source(exam, grid, work, &warnings)
   }
 
   fileprivate static func ct(_ exam: Exam, _ grid: Grid, _ work: Work, _ warnings: inout [String]) throws -> Source {
@@ -125,17 +122,32 @@ struct PETFrame {
   }
 }
 
-extension Exam {
-  /// The CT on the PET's grid, as `prepareViews` brings it there for one lesion: with it in the CT's place the views of
-  /// every lesion are the same, bit for bit, and are made without that work.
-  package func ctOnPETGrid(pool: ThreadPool) throws -> Volume {
-    var warnings: [String] = []
-    let grid = pet.grid.canonical.grid
-    let source = try PETFrame.ct(self, grid, Work(pool: pool) { false }, &warnings)
-    guard let values = source.resampledValues else { return ct }
-    let storage = try Buffer<UInt8>(count: values.count * MemoryLayout<Float>.stride)
-    UnsafeMutableRawBufferPointer(storage.elements).copyMemory(from: UnsafeRawBufferPointer(values.elements))
-    return try Volume(
-      storage: storage, type: .float32, grid: grid, unit: .hu, suvFactor: 1, slope: 1, intercept: 0, source: "CT")
+/// The CT of one exam on its PET's grid, kept from lesion to lesion: the work is done once, and the views are the same
+/// bits. An exam with another PET grid or CT takes its place.
+package final class CTOnPETGrid {
+  private struct Kept {
+    let petGrid: Grid
+    let ct: Volume
+    let outside: Exam.CTOutside
+    let source: PETFrame.Source
+    let warnings: [String]
+  }
+
+  private var kept: Kept?
+
+  package init() {}
+
+  fileprivate func source(
+    _ exam: Exam, _ grid: Grid, _ work: Work, _ warnings: inout [String]
+  ) throws -> PETFrame.Source {
+    if let kept, kept.petGrid == grid, kept.ct.storage === exam.ct.storage, kept.outside == exam.ctOutside {
+      warnings += kept.warnings
+      return kept.source
+    }
+    var found: [String] = []
+    let source = try PETFrame.ct(exam, grid, work, &found)
+    kept = Kept(petGrid: grid, ct: exam.ct, outside: exam.ctOutside, source: source, warnings: found)
+    warnings += found
+    return source
   }
 }

@@ -1,9 +1,14 @@
 import Glibc
 
 /// Voxels of the canvas in x, y and z from `lower` to `upper`, both included.
-struct Box: Sendable, Equatable {
-  var lower: SIMD3<Int>
-  var upper: SIMD3<Int>
+package struct Box: Sendable, Equatable {
+  package var lower: SIMD3<Int>
+  package var upper: SIMD3<Int>
+
+  package init(lower: SIMD3<Int>, upper: SIMD3<Int>) {
+    self.lower = lower
+    self.upper = upper
+  }
 
   var shape: SIMD3<Int> { upper &- lower &+ 1 }
 
@@ -14,16 +19,21 @@ struct Box: Sendable, Equatable {
 }
 
 /// An array over the canvas or some of its slices, x fastest.
-struct CanvasArray<Element: BitwiseCopyable>: Sendable {
-  let voxels: Buffer<Element>
-  let shape: SIMD3<Int>
+package struct CanvasArray<Element: BitwiseCopyable>: Sendable {
+  package let voxels: Buffer<Element>
+  package let shape: SIMD3<Int>
 
-  func offset(_ index: SIMD3<Int>) -> Int { (index.z &* shape.y &+ index.y) &* shape.x &+ index.x }
+  package init(voxels: Buffer<Element>, shape: SIMD3<Int>) {
+    self.voxels = voxels
+    self.shape = shape
+  }
+
+  package func offset(_ index: SIMD3<Int>) -> Int { (index.z &* shape.y &+ index.y) &* shape.x &+ index.x }
 
   /// The smallest box that holds what `isPart` accepts within `box`; nil if nothing is.
   ///
   /// Of a row that cannot move the box in y or z only the ends beyond it are looked at: most of a body is never read.
-  func bounds(within box: Box, where isPart: (Element) -> Bool) -> Box? {
+  package func bounds(within box: Box, where isPart: (Element) -> Bool) -> Box? {
     var found = Box(lower: box.upper &+ 1, upper: box.lower &- 1)
     for z in box.lower.z...box.upper.z {
       for y in box.lower.y...box.upper.y {

@@ -42,13 +42,14 @@ package struct Views: Sendable {
 /// window, slices around the lesion, box around it, crop to PET > 0, resize.
 /// - Parameters:
 ///   - jitter: for training.
+///   - ct: given with every lesion of an exam, it spares all but the first the CT's way onto the PET's grid.
 ///   - isCancelled: asked every few slices.
 ///   - progress: called with 0...1, growing.
 /// - Throws: `PETAR_ERROR_BAD_UNIT`, `PETAR_ERROR_BAD_VOLUME`, `PETAR_ERROR_BAD_GEOMETRY`, `PETAR_ERROR_EMPTY_MASK`,
 ///   `PETAR_ERROR_MASK_OUTSIDE`, `PETAR_ERROR_OUT_OF_MEMORY`, `PETAR_CANCELLED`.
 package func prepareViews(
-  _ exam: Exam, _ views: ModelDescription.Views, jitter: ViewJitter = .none, pool: ThreadPool,
-  isCancelled: () -> Bool, progress: (Double) -> Void
+  _ exam: Exam, _ views: ModelDescription.Views, jitter: ViewJitter = .none, ct: CTOnPETGrid = CTOnPETGrid(),
+  pool: ThreadPool, isCancelled: () -> Bool, progress: (Double) -> Void
 ) throws -> Views {
   try withoutActuallyEscaping(isCancelled) { isCancelled in
     let work = Work(pool: pool, isCancelled: isCancelled)
@@ -56,7 +57,7 @@ package func prepareViews(
     var warnings = try exam.check()
     let lesion = try exam.selectLesion(&warnings)
     progress(0.1)
-    let frame = try PETFrame(exam, lesion: lesion, work: work)
+    let frame = try PETFrame(exam, lesion: lesion, shared: ct, work: work)
     progress(0.4)
     let model = try ModelFrame(
       frame, views: views, jitter: jitter, ctOutside: exam.ctOutside, work: work, progress: progress)

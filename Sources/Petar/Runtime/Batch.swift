@@ -12,6 +12,7 @@ final class Batch {
   private let prompt: [Int32]
   private let maxTokens: Int
   private let logits: Buffer<Float>
+  private let ct = CTOnPETGrid()
   private var lanes: [Lane] = []
   /// Exams that have been begun, and those that are finished or have failed.
   private var begun = 0
@@ -87,7 +88,7 @@ final class Batch {
     var timings = Finding.Timings()
     timings.load = model.loadSeconds
     var clock = Stopwatch()
-    var views = try session.views(of: exams[index]) { report("prepare", $0) }
+    var views = try session.views(of: exams[index], ct: ct) { report("prepare", $0) }
     if let alterViews = request.alterViews { views = try alterViews(views) }
     timings.prepare = clock.seconds
     observer.onWarnings(model.warnings + views.warnings)

@@ -82,9 +82,9 @@ package final class Session: @unchecked Sendable {
     }
   }
 
-  func views(of exam: Exam, _ progress: (Double) -> Void) throws -> Views {
+  func views(of exam: Exam, ct: CTOnPETGrid = CTOnPETGrid(), _ progress: (Double) -> Void) throws -> Views {
     let views = try prepareViews(
-      exam, model.description.views, pool: compute.pool, isCancelled: { isCancelled }, progress: progress)
+      exam, model.description.views, ct: ct, pool: compute.pool, isCancelled: { isCancelled }, progress: progress)
     try checkCancelled()
     return views
   }

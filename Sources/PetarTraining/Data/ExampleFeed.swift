@@ -155,7 +155,7 @@ package final class ExampleFeed: Sendable {
     private func examples(
       of exam: String, _ indices: [Int], _ places: [QuestionOrder.Place]
     ) throws -> [(Int, TrainingExample?)] {
-      var volumes = Result { try maker.volumes(of: exam, pool: alone) }
+      var volumes = Result { try maker.volumes(of: exam) }
       return try indices.map { index in
         let question = maker.dataset.questions[places[index].question]
         do {

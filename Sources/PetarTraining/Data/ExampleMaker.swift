@@ -29,18 +29,19 @@ package struct ExampleMaker: Sendable {
     return (ids, prompt.count..<ids.count)
   }
 
-  /// The volumes of an exam, the CT on the PET's grid, each label map read when it is first asked for.
+  /// The volumes of an exam, each label map read when it is first asked for.
   package struct Volumes {
     fileprivate let pet: Volume
     fileprivate let ct: Volume
+    fileprivate let ctOnPETGrid = CTOnPETGrid()
     fileprivate var maps: [String: Volume] = [:]
   }
 
   /// - Throws: what reading a NIfTI file throws.
-  package func volumes(of exam: String, pool: ThreadPool) throws -> Volumes {
-    let pet = try Volume.read(niftiPath: dataset.path(exam: exam, "pet"), unit: .suv)
-    let ct = try Volume.read(niftiPath: dataset.path(exam: exam, "ct"), unit: .hu)
-    return Volumes(pet: pet, ct: try Exam(pet: pet, ct: ct, mask: pet).ctOnPETGrid(pool: pool))
+  package func volumes(of exam: String) throws -> Volumes {
+    Volumes(
+      pet: try Volume.read(niftiPath: dataset.path(exam: exam, "pet"), unit: .suv),
+      ct: try Volume.read(niftiPath: dataset.path(exam: exam, "ct"), unit: .hu))
   }
 
   /// - Throws: what `prepareViews` throws, and reading the label map.
@@ -56,7 +57,8 @@ package struct ExampleMaker: Sendable {
     }
     let exam = Exam(pet: volumes.pet, ct: volumes.ct, mask: map, label: question.label)
     var views = try prepareViews(
-      exam, model.views, jitter: jitter, pool: pool, isCancelled: { false }, progress: { _ in })
+      exam, model.views, jitter: jitter, ct: volumes.ctOnPETGrid, pool: pool, isCancelled: { false },
+      progress: { _ in })
     views = try OmittedInput.apply(omitted, to: views)
     let (ids, answer) = tokens(of: question)
     return TrainingExample(global: views.global, focal: views.focal, ids: ids, answer: answer)

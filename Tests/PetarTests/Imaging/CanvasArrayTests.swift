@@ -1,6 +1,5 @@
+import Petar
 import Testing
-
-@testable import Petar
 
 @Suite("Arrays over the canvas") struct CanvasArrayTests {
   /// Every voxel of a box is looked at.

@@ -60,19 +60,4 @@ import Testing
       exam, views, jitter: .none, pool: ThreadPool(threads: 1), isCancelled: { false }, progress: { _ in })
     for (one, other) in zip(plain.arrays, jittered.arrays) { #expect(Array(one.elements) == Array(other.elements)) }
   }
-
-  @Test("With the CT brought onto the PET's grid beforehand, the views are the same bits") func sharedCT() throws {
-    var exam = try ImagingPhantom.exam(SIMD3(60, 50, 80), lesion: ImagingPhantom.ball(SIMD3(30, 25, 40), 3))
-    exam.ct = try ImagingPhantom.volume(
-      SIMD3(90, 70, 70), ImagingPhantom.affine(spacing: SIMD3(2.1, 2.3, 3.7), origin: SIMD3(-4, 1, 2)), .hu
-    ) { Float($0.x &* 37 &+ $0.y &* 11 &- $0.z &* 29) / 7 }
-    let views = ImagingPhantom.views(8, 32, 32)
-    let plain = try ImagingPhantom.prepare(exam, views)
-    #expect(plain.geometry.text.contains("\"resampled_onto_pet\": true"))
-    let pool = try ThreadPool(threads: 2)
-    exam.ct = try exam.ctOnPETGrid(pool: pool)
-    let shared = try ImagingPhantom.prepare(exam, views)
-    #expect(!shared.geometry.text.contains("\"resampled_onto_pet\": true"))
-    for (one, other) in zip(plain.arrays, shared.arrays) { #expect(Array(one.elements) == Array(other.elements)) }
-  }
 }

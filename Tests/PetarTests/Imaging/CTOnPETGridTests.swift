@@ -1,0 +1,52 @@
+import Petar
+import Testing
+
+@Suite("The CT on the PET's grid, kept from lesion to lesion") struct CTOnPETGridTests {
+  private let pool: ThreadPool
+  private let views = ImagingPhantom.views(8, 32, 32)
+
+  init() throws { pool = try ThreadPool(threads: 2) }
+
+  /// A CT with a grid of its own that does not reach everywhere; its numbers change with `factor`.
+  private func exam(factor: Int, lesionAt middle: SIMD3<Int> = SIMD3(30, 25, 40)) throws -> Exam {
+    var exam = try ImagingPhantom.exam(SIMD3(60, 50, 80), lesion: ImagingPhantom.ball(middle, 3))
+    exam.ct = try ImagingPhantom.volume(
+      SIMD3(70, 70, 70), ImagingPhantom.affine(spacing: SIMD3(2.1, 2.3, 3.7), origin: SIMD3(-4, 1, 2)), .hu
+    ) { Float(($0.x &* 37 &+ $0.y &* 11 &- $0.z &* 29) &* factor) / 70 }
+    return exam
+  }
+
+  private func prepare(_ exam: Exam, _ ct: CTOnPETGrid = CTOnPETGrid()) throws -> Views {
+    try prepareViews(exam, views, ct: ct, pool: pool, isCancelled: { false }, progress: { _ in })
+  }
+
+  private func expectSame(_ one: Views, _ other: Views) {
+    for (one, other) in zip(one.arrays, other.arrays) { #expect(Array(one.elements) == Array(other.elements)) }
+    #expect(one.geometry.text == other.geometry.text)
+    #expect(one.warnings == other.warnings)
+  }
+
+  @Test("Views, geometry and warnings of every lesion are those it has alone") func lesionsOfAnExam() throws {
+    let first = try exam(factor: 10)
+    var second = first
+    second.mask = try exam(factor: 10, lesionAt: SIMD3(20, 30, 30)).mask
+    let shared = CTOnPETGrid()
+    expectSame(try prepare(first, shared), try prepare(first))
+    expectSame(try prepare(second, shared), try prepare(second))
+    #expect(try prepare(first).warnings.contains { $0.contains("does not cover") })
+  }
+
+  @Test("Another CT, PET grid or value outside is not taken for the one that is kept") func others() throws {
+    let shared = CTOnPETGrid()
+    var exam = try exam(factor: 10)
+    _ = try prepare(exam, shared)
+    exam.ct = try self.exam(factor: 7).ct
+    expectSame(try prepare(exam, shared), try prepare(exam))
+    exam.ctOutside = .air
+    expectSame(try prepare(exam, shared), try prepare(exam))
+    let ct = exam.ct
+    exam = try ImagingPhantom.exam(SIMD3(58, 50, 80), lesion: ImagingPhantom.ball(SIMD3(30, 25, 40), 3))
+    exam.ct = ct
+    expectSame(try prepare(exam, shared), try prepare(exam))
+  }
+}
