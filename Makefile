@@ -2,7 +2,7 @@
 # make demo         describes a lesion of a generated PET/CT phantom with the small model in Models/
 # make test         every test, then the linters
 # make bench        the machine's limits and what a model of PETAR-4B's size reaches of them
-# make petar-tiny   trains the model in Models/ again and evaluates it; about an hour
+# make petar-tiny   trains the model in Models/ again and evaluates it; an hour and a half
 # make ablation     trains 24 small models on phantoms and writes docs/ablation.md; two hours
 # make fuzz         libFuzzer on each target of Tests/Fuzz, FUZZ_SECONDS each
 # make format lint install clean
@@ -209,7 +209,7 @@ bench: build/models/petar-4b-q8.petar $(TOOLS)
 # The model in Models/, again: Models/petar-tiny.md.
 .PHONY: petar-tiny
 petar-tiny: $(TOOLS)
-	[ -d build/tiny/phantoms ] || build/bin/petar-train phantom --exams 400 --seed 1 --out build/tiny/phantoms
+	[ -d build/tiny/phantoms ] || build/bin/petar-train phantom --exams 1000 --seed 1 --out build/tiny/phantoms
 	[ -d build/tiny/held-out ] || build/bin/petar-train phantom --exams 60 --seed 1001 --split test --out build/tiny/held-out
 	build/bin/petar-train run Training/petar-tiny.json --data build/tiny/phantoms --out build/tiny/run
 	echo Apache-2.0 > build/tiny/run/3-findings/LICENSE

@@ -371,4 +371,4 @@ def test_the_model_that_comes_with_the_project(bin_dir: Path, phantoms: Path, ro
     done = subprocess.run(list(command), check=True, capture_output=True, text=True)
     findings = json.loads(done.stdout)["findings"]
     assert findings["organ"]["count"] >= 8
-    assert findings["organ"]["share"] > 0.5 and findings["laterality"]["share"] > 0.5, findings
+    assert findings["organ"]["share"] > 0.8 and findings["laterality"]["share"] > 0.8, findings
