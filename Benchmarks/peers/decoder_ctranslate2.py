@@ -1,4 +1,4 @@
-"""CTranslate2 on a decoder of Phi-3-mini's shape with random int8 weights: prefill and decode of one text, steps of eight.
+"""CTranslate2 on a decoder of Phi-3-mini's shape, random int8 weights: prefill and decode of one text, steps of eight.
 
     python decoder_ctranslate2.py make DIR      writes the model (4 GB)
     python decoder_ctranslate2.py run DIR       measures once and prints one JSON object
@@ -10,9 +10,9 @@ of a step share their prompt, which is read once. Needs: ctranslate2, numpy; 5 G
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -62,7 +62,7 @@ def make(folder: str) -> None:
     spec.register_vocabulary(["<unk>", "<s>", "</s>"] + [f"t{index}" for index in range(3, VOCABULARY)])
     spec.config.layer_norm_epsilon = 1e-5
     spec.validate()
-    os.makedirs(folder)
+    Path(folder).mkdir(parents=True)
     spec.save(folder)
 
 
