@@ -12,7 +12,7 @@ final class Batch {
   private let prompt: [Int32]
   private let maxTokens: Int
   private let logits: Buffer<Float>
-  private let ct = CTOnPETGrid()
+  private var ct = CTOnPETGrid()
   private var lanes: [Lane] = []
   /// Exams that have been begun, and those that are finished or have failed.
   private var begun = 0
@@ -89,6 +89,8 @@ final class Batch {
     timings.load = model.loadSeconds
     var clock = Stopwatch()
     var views = try session.views(of: exams[index], ct: ct) { report("prepare", $0) }
+    // Nobody comes after the last one: its CT need not stay in memory while the model works.
+    if index + 1 == exams.count { ct = CTOnPETGrid() }
     if let alterViews = request.alterViews { views = try alterViews(views) }
     timings.prepare = clock.seconds
     observer.onWarnings(model.warnings + views.warnings)

@@ -33,6 +33,7 @@ import Testing
     let shared = CTOnPETGrid()
     expectSame(try prepare(first, shared), try prepare(first))
     expectSame(try prepare(second, shared), try prepare(second))
+    #expect(try prepare(first).geometry.text.contains("\"resampled_onto_pet\": true"))
     #expect(try prepare(first).warnings.contains { $0.contains("does not cover") })
   }
 
