@@ -18,8 +18,8 @@ struct ModelFrame {
   private(set) var warnings: [String] = []
 
   init(
-    _ frame: PETFrame, views: ModelDescription.Views, jitter: ViewJitter, ctOutside: Exam.CTOutside, work: Work,
-    progress: (Double) -> Void
+    _ frame: PETFrame, views: ModelDescription.Views, jitter: ViewJitter, ctOutside: Exam.CTOutside,
+    shared: PreparedExam, work: Work, progress: (Double) -> Void
   ) throws {
     let headSlices = try Self.headSlices(frame)
     self.headSlices = headSlices
@@ -43,19 +43,14 @@ struct ModelFrame {
     model = try ModelGrid(covering: source)
     let map = GridMap(from: model.grid.affine, to: source.affine)
     let whole = try Self.lesion(frame.mask, source, model, map, work, &warnings)
-    let canvas = CanvasArray(
-      voxels: try Buffer<UInt8>(count: model.canvas.x * model.canvas.y * model.canvas.z), shape: model.canvas)
-    guard let box = try Self.place(whole, on: canvas, model, &warnings) else {
-      throw Self.lostByCrop(whole, model)
-    }
+    guard let box = try Self.box(of: whole, on: model, &warnings) else { throw Self.lostByCrop(whole, model) }
 
     let middle = (box.lower.z + box.upper.z) / 2
     let reach = Released.globalReach + jitter.globalReach
     let slices = max(middle - reach, 0)...min(middle + reach, model.canvas.z - 1)
     self.slices = slices
-    let shape = SIMD3(model.canvas.x, model.canvas.y, slices.count)
-    mask = CanvasArray(voxels: try Self.copy(canvas, slices: slices), shape: shape)
-    guard let lesion = mask.bounds(within: Box(lower: .zero, upper: shape &- 1), where: { $0 != 0 }) else {
+    mask = try Self.place(whole, on: model, slices: slices)
+    guard let lesion = mask.bounds(within: Box(lower: .zero, upper: mask.shape &- 1), where: { $0 != 0 }) else {
       throw PetarError(
         PETAR_ERROR_MASK_OUTSIDE,
         "the lesion has parts above and below, but none within \(reach) slices of 3 mm of its middle, "
@@ -68,25 +63,10 @@ struct ModelFrame {
     }
     progress(0.5)
 
-    let model = model
-    func resample(
-      _ source: PETFrame.Source, padding: Float, fill: Float, window: ClosedRange<Double>
-    ) throws -> CanvasArray<Float> {
-      let plane = CanvasArray(voxels: try Buffer<Float>(count: shape.x * shape.y * shape.z), shape: shape)
-      plane.voxels.elements.update(repeating: padding)
-      let place = model.placement(slices: slices)
-      var view = source.view
-      view.grid.shape.z -= headSlices
-      _ = try source.visit(
-        LinearResampling(
-          source: view, slope: source.slope, intercept: source.intercept, map: map, region: place.region,
-          fill: fill, target: Target(plane.voxels, first: place.first, strides: place.strides), work: work))
-      try Self.scale(plane, window, work)
-      return plane
-    }
-    pet = try resample(frame.pet, padding: Released.petPadding, fill: 0, window: views.petWindow)
-    progress(0.65)
-    ct = try resample(frame.ct, padding: Released.ctPadding, fill: ctOutside.value, window: views.ctWindow)
+    let canvas = try shared.canvas(model, views)
+    try canvas.fill(
+      slices, frame, map: map, headSlices: headSlices, ctOutside: ctOutside.value, work: work, progress: progress)
+    (pet, ct) = canvas.arrays(slices)
     progress(0.8)
   }
 
@@ -128,18 +108,24 @@ struct ModelFrame {
     return (result, lower)
   }
 
-  /// Puts the lesion on the canvas. Nil if none of it is there.
-  private static func place(
-    _ lesion: (mask: BinaryMask, lower: SIMD3<Int>), on canvas: CanvasArray<UInt8>, _ model: ModelGrid,
-    _ warnings: inout [String]
-  ) throws -> Box? {
-    var box = Box(lower: canvas.shape, upper: SIMD3(repeating: -1))
-    var placed = 0
+  /// The lesion's voxels that lie on the canvas, as indices of it.
+  private static func forEachVoxel(
+    of lesion: (mask: BinaryMask, lower: SIMD3<Int>), on model: ModelGrid, _ body: (SIMD3<Int>) -> Void
+  ) {
     lesion.mask.forEachVoxel(slices: 0..<lesion.mask.grid.shape.z) { voxel in
       let index = voxel &+ lesion.lower
       guard all(index .>= model.lower), all(index .< model.lower &+ model.kept) else { return }
-      let place = model.canvasIndex(index)
-      canvas.voxels.base[canvas.offset(place)] = 1
+      body(model.canvasIndex(index))
+    }
+  }
+
+  /// Where the lesion lies on the canvas. Nil if none of it is there.
+  private static func box(
+    of lesion: (mask: BinaryMask, lower: SIMD3<Int>), on model: ModelGrid, _ warnings: inout [String]
+  ) throws -> Box? {
+    var box = Box(lower: model.canvas, upper: SIMD3(repeating: -1))
+    var placed = 0
+    forEachVoxel(of: lesion, on: model) { place in
       box.lower = pointwiseMin(box.lower, place)
       box.upper = pointwiseMax(box.upper, place)
       placed += 1
@@ -153,6 +139,19 @@ struct ModelFrame {
     return placed > 0 ? box : nil
   }
 
+  /// The part of the lesion in `slices` of the canvas.
+  private static func place(
+    _ lesion: (mask: BinaryMask, lower: SIMD3<Int>), on model: ModelGrid, slices: ClosedRange<Int>
+  ) throws -> CanvasArray<UInt8> {
+    let shape = SIMD3(model.canvas.x, model.canvas.y, slices.count)
+    let mask = CanvasArray(voxels: try Buffer<UInt8>(count: shape.x * shape.y * shape.z), shape: shape)
+    forEachVoxel(of: lesion, on: model) { place in
+      guard slices.contains(place.z) else { return }
+      mask.base[mask.offset(place &- SIMD3(0, 0, slices.lowerBound))] = 1
+    }
+    return mask
+  }
+
   private static func lostByCrop(_ lesion: (mask: BinaryMask, lower: SIMD3<Int>), _ model: ModelGrid) -> PetarError {
     let side = Released.canvasSide
     let crop =
@@ -161,24 +160,5 @@ struct ModelFrame {
     return PetarError(
       PETAR_ERROR_MASK_OUTSIDE,
       "the lesion lies \(crop) of the 3 mm grid, which are all the model sees; crop the exam around the lesion first")
-  }
-
-  private static func copy(_ canvas: CanvasArray<UInt8>, slices: ClosedRange<Int>) throws -> Buffer<UInt8> {
-    let plane = canvas.shape.x * canvas.shape.y
-    let result = try Buffer<UInt8>(count: plane * slices.count)
-    result.base.update(from: canvas.voxels.base + slices.lowerBound * plane, count: result.count)
-    return result
-  }
-
-  /// Clips to `window` and scales it to 0...1.
-  private static func scale(_ plane: CanvasArray<Float>, _ window: ClosedRange<Double>, _ work: Work) throws {
-    let lower = Float(window.lowerBound)
-    let upper = Float(window.upperBound)
-    let width = upper - lower
-    let count = plane.shape.x * plane.shape.y
-    try work.slices(plane.shape.z) { slice in
-      let voxels = plane.voxels.base + slice &* count
-      for index in 0..<count { voxels[index] = (min(max(voxels[index], lower), upper) - lower) / width }
-    }
   }
 }

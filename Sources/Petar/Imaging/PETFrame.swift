@@ -49,14 +49,15 @@ struct PETFrame {
   private(set) var warnings: [String] = []
 
   /// Brings CT (linear) and mask (nearest) onto the PET's grid if they have another one.
-  init(_ exam: Exam, lesion: Lesion, shared: CTOnPETGrid, work: Work) throws {
+  init(_ exam: Exam, lesion: Lesion, shared: PreparedExam, work: Work) throws {
     pet = Source(exam.pet)
-    grid = pet.view.grid
+    let grid = pet.view.grid
+    self.grid = grid
     (mask, maskResampled) = try Self.mask(exam, lesion, grid, work, &warnings)
-    ct = try shared.source(exam, grid, work, &warnings)
+    ct = try shared.ctOnPETGrid(&warnings) { try Self.ct(exam, grid, work, &$0) }
   }
 
-  fileprivate static func ct(_ exam: Exam, _ grid: Grid, _ work: Work, _ warnings: inout [String]) throws -> Source {
+  private static func ct(_ exam: Exam, _ grid: Grid, _ work: Work, _ warnings: inout [String]) throws -> Source {
     let stored = Source(exam.ct)
     if stored.view.grid.agrees(with: grid, tolerance: Limits.sameGrid) { return stored }
     let target = try Target<Float>(shape: grid.shape)
@@ -119,35 +120,5 @@ struct PETFrame {
           + "left out")
     }
     return (mask, true)
-  }
-}
-
-/// The CT of one exam on its PET's grid, kept from lesion to lesion: the work is done once, and the views are the same
-/// bits. An exam with another PET grid or CT takes its place.
-package final class CTOnPETGrid {
-  private struct Kept {
-    let petGrid: Grid
-    let ct: Volume
-    let outside: Exam.CTOutside
-    let source: PETFrame.Source
-    let warnings: [String]
-  }
-
-  private var kept: Kept?
-
-  package init() {}
-
-  fileprivate func source(
-    _ exam: Exam, _ grid: Grid, _ work: Work, _ warnings: inout [String]
-  ) throws -> PETFrame.Source {
-    if let kept, kept.petGrid == grid, kept.ct.storage === exam.ct.storage, kept.outside == exam.ctOutside {
-      warnings += kept.warnings
-      return kept.source
-    }
-    var found: [String] = []
-    let source = try PETFrame.ct(exam, grid, work, &found)
-    kept = Kept(petGrid: grid, ct: exam.ct, outside: exam.ctOutside, source: source, warnings: found)
-    warnings += found
-    return source
   }
 }

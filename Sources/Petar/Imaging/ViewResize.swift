@@ -20,13 +20,18 @@ package struct Box: Sendable, Equatable {
 
 /// An array over the canvas or some of its slices, x fastest.
 package struct CanvasArray<Element: BitwiseCopyable>: Sendable {
-  package let voxels: Buffer<Element>
+  private let voxels: Buffer<Element>
+  private let firstSlice: Int
   package let shape: SIMD3<Int>
 
-  package init(voxels: Buffer<Element>, shape: SIMD3<Int>) {
+  /// - Parameter firstSlice: slices of `voxels` that come before the array.
+  package init(voxels: Buffer<Element>, firstSlice: Int = 0, shape: SIMD3<Int>) {
     self.voxels = voxels
+    self.firstSlice = firstSlice
     self.shape = shape
   }
+
+  package var base: UnsafeMutablePointer<Element> { voxels.base + firstSlice &* shape.x &* shape.y }
 
   package func offset(_ index: SIMD3<Int>) -> Int { (index.z &* shape.y &+ index.y) &* shape.x &+ index.x }
 
@@ -37,7 +42,7 @@ package struct CanvasArray<Element: BitwiseCopyable>: Sendable {
     var found = Box(lower: box.upper &+ 1, upper: box.lower &- 1)
     for z in box.lower.z...box.upper.z {
       for y in box.lower.y...box.upper.y {
-        let row = voxels.base + offset(SIMD3(0, y, z))
+        let row = base + offset(SIMD3(0, y, z))
         let inside = z <= found.upper.z && y >= found.lower.y && y <= found.upper.y
         let leftEnd = inside ? found.lower.x &- 1 : box.upper.x
         var left = box.lower.x
@@ -60,7 +65,7 @@ extension CanvasArray where Element == UInt8 {
     for z in box.lower.z...box.upper.z {
       for y in box.lower.y...box.upper.y {
         let row = offset(SIMD3(0, y, z))
-        for x in box.lower.x...box.upper.x { result &+= Int(voxels.base[row &+ x]) }
+        for x in box.lower.x...box.upper.x { result &+= Int(base[row &+ x]) }
       }
     }
     return result
@@ -104,7 +109,7 @@ struct ViewResize {
     let zs = Self.linearTaps(
       from: box.shape.z, to: extent.depth, start: box.lower.z, stride: source.shape.x * source.shape.y)
     try work.slices(extent.depth) { slice in
-      let voxels = source.voxels.base
+      let voxels = source.base
       let z = zs[slice]
       for row in 0..<height {
         let y = ys[row]
@@ -136,7 +141,7 @@ struct ViewResize {
         let line = output.base + (slice &* extent.height &+ row) &* extent.width
         let start = source.offset(SIMD3(0, y, z))
         for column in 0..<extent.width {
-          let voxel = source.voxels.base[start &+ columns[column]]
+          let voxel = source.base[start &+ columns[column]]
           line[column] = Float(voxel)
           counts.base[slice] &+= Int(voxel)
         }

@@ -42,14 +42,14 @@ package struct Views: Sendable {
 /// window, slices around the lesion, box around it, crop to PET > 0, resize.
 /// - Parameters:
 ///   - jitter: for training.
-///   - ct: given with every lesion of an exam, it spares all but the first the CT's way onto the PET's grid.
+///   - shared: given with every lesion of an exam, it spares all but the first most of the work.
 ///   - isCancelled: asked every few slices.
 ///   - progress: called with 0...1, growing.
 /// - Throws: `PETAR_ERROR_BAD_UNIT`, `PETAR_ERROR_BAD_VOLUME`, `PETAR_ERROR_BAD_GEOMETRY`, `PETAR_ERROR_EMPTY_MASK`,
 ///   `PETAR_ERROR_MASK_OUTSIDE`, `PETAR_ERROR_OUT_OF_MEMORY`, `PETAR_CANCELLED`.
 package func prepareViews(
-  _ exam: Exam, _ views: ModelDescription.Views, jitter: ViewJitter = .none, ct: CTOnPETGrid = CTOnPETGrid(),
-  pool: ThreadPool, isCancelled: () -> Bool, progress: (Double) -> Void
+  _ exam: Exam, _ views: ModelDescription.Views, jitter: ViewJitter = .none,
+  shared: PreparedExam = PreparedExam(), pool: ThreadPool, isCancelled: () -> Bool, progress: (Double) -> Void
 ) throws -> Views {
   try withoutActuallyEscaping(isCancelled) { isCancelled in
     let work = Work(pool: pool, isCancelled: isCancelled)
@@ -57,10 +57,11 @@ package func prepareViews(
     var warnings = try exam.check()
     let lesion = try exam.selectLesion(&warnings)
     progress(0.1)
-    let frame = try PETFrame(exam, lesion: lesion, shared: ct, work: work)
+    shared.begin(exam)
+    let frame = try PETFrame(exam, lesion: lesion, shared: shared, work: work)
     progress(0.4)
     let model = try ModelFrame(
-      frame, views: views, jitter: jitter, ctOutside: exam.ctOutside, work: work, progress: progress)
+      frame, views: views, jitter: jitter, ctOutside: exam.ctOutside, shared: shared, work: work, progress: progress)
     warnings += frame.warnings + model.warnings
 
     let resize = ViewResize(extent: views.extent, work: work)
@@ -123,7 +124,7 @@ extension ModelFrame {
     func walk(_ part: Box, _ body: (SIMD3<Int>) -> Void) {
       for z in part.lower.z...part.upper.z {
         for y in part.lower.y...part.upper.y {
-          for x in part.lower.x...part.upper.x where mask.voxels.base[mask.offset(SIMD3(x, y, z))] != 0 {
+          for x in part.lower.x...part.upper.x where mask.base[mask.offset(SIMD3(x, y, z))] != 0 {
             body(SIMD3(x, y, z))
           }
         }

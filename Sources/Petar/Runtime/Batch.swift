@@ -12,7 +12,7 @@ final class Batch {
   private let prompt: [Int32]
   private let maxTokens: Int
   private let logits: Buffer<Float>
-  private var ct = CTOnPETGrid()
+  private var shared = PreparedExam()
   private var lanes: [Lane] = []
   /// Exams that have been begun, and those that are finished or have failed.
   private var begun = 0
@@ -88,9 +88,9 @@ final class Batch {
     var timings = Finding.Timings()
     timings.load = model.loadSeconds
     var clock = Stopwatch()
-    var views = try session.views(of: exams[index], ct: ct) { report("prepare", $0) }
-    // Nobody comes after the last one: its CT need not stay in memory while the model works.
-    if index + 1 == exams.count { ct = CTOnPETGrid() }
+    var views = try session.views(of: exams[index], shared: shared) { report("prepare", $0) }
+    // Nobody comes after the last one: its images need not stay in memory while the model works.
+    if index + 1 == exams.count { shared = PreparedExam() }
     if let alterViews = request.alterViews { views = try alterViews(views) }
     timings.prepare = clock.seconds
     observer.onWarnings(model.warnings + views.warnings)

@@ -82,9 +82,10 @@ package final class Session: @unchecked Sendable {
     }
   }
 
-  func views(of exam: Exam, ct: CTOnPETGrid = CTOnPETGrid(), _ progress: (Double) -> Void) throws -> Views {
+  func views(of exam: Exam, shared: PreparedExam = PreparedExam(), _ progress: (Double) -> Void) throws -> Views {
     let views = try prepareViews(
-      exam, model.description.views, ct: ct, pool: compute.pool, isCancelled: { isCancelled }, progress: progress)
+      exam, model.description.views, shared: shared, pool: compute.pool, isCancelled: { isCancelled },
+      progress: progress)
     try checkCancelled()
     return views
   }

@@ -33,7 +33,7 @@ package struct ExampleMaker: Sendable {
   package struct Volumes {
     fileprivate let pet: Volume
     fileprivate let ct: Volume
-    fileprivate let ctOnPETGrid = CTOnPETGrid()
+    fileprivate let prepared = PreparedExam()
     fileprivate var maps: [String: Volume] = [:]
   }
 
@@ -57,7 +57,7 @@ package struct ExampleMaker: Sendable {
     }
     let exam = Exam(pet: volumes.pet, ct: volumes.ct, mask: map, label: question.label)
     var views = try prepareViews(
-      exam, model.views, jitter: jitter, ct: volumes.ctOnPETGrid, pool: pool, isCancelled: { false },
+      exam, model.views, jitter: jitter, shared: volumes.prepared, pool: pool, isCancelled: { false },
       progress: { _ in })
     views = try OmittedInput.apply(omitted, to: views)
     let (ids, answer) = tokens(of: question)

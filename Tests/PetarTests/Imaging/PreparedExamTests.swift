@@ -1,7 +1,7 @@
 import Petar
 import Testing
 
-@Suite("The CT on the PET's grid, kept from lesion to lesion") struct CTOnPETGridTests {
+@Suite("What lesions of one exam share when they are prepared") struct PreparedExamTests {
   private let pool: ThreadPool
   private let views = ImagingPhantom.views(8, 32, 32)
 
@@ -16,8 +16,8 @@ import Testing
     return exam
   }
 
-  private func prepare(_ exam: Exam, _ ct: CTOnPETGrid = CTOnPETGrid()) throws -> Views {
-    try prepareViews(exam, views, ct: ct, pool: pool, isCancelled: { false }, progress: { _ in })
+  private func prepare(_ exam: Exam, _ shared: PreparedExam = PreparedExam()) throws -> Views {
+    try prepareViews(exam, views, shared: shared, pool: pool, isCancelled: { false }, progress: { _ in })
   }
 
   private func expectSame(_ one: Views, _ other: Views) {
@@ -30,15 +30,31 @@ import Testing
     let first = try exam(factor: 10)
     var second = first
     second.mask = try exam(factor: 10, lesionAt: SIMD3(20, 30, 30)).mask
-    let shared = CTOnPETGrid()
+    let shared = PreparedExam()
     expectSame(try prepare(first, shared), try prepare(first))
     expectSame(try prepare(second, shared), try prepare(second))
     #expect(try prepare(first).geometry.text.contains("\"resampled_onto_pet\": true"))
     #expect(try prepare(first).warnings.contains { $0.contains("does not cover") })
   }
 
+  @Test("Slices that one lesion's view left out are there for the next") func slicesOfATallExam() throws {
+    func exam(lesionAt slice: Int) throws -> Exam {
+      try ImagingPhantom.exam(
+        SIMD3(30, 30, 300), pet: { Float(1 &+ ($0.x &* 3 &+ $0.y &* 5 &+ $0.z &* 7) % 11) },
+        lesion: ImagingPhantom.ball(SIMD3(15, 15, slice), 3))
+    }
+    let first = try exam(lesionAt: 40)
+    let shared = PreparedExam()
+    expectSame(try prepare(first, shared), try prepare(first))
+    for slice in [260, 150, 10] {
+      var next = first
+      next.mask = try exam(lesionAt: slice).mask
+      expectSame(try prepare(next, shared), try prepare(next))
+    }
+  }
+
   @Test("Another CT, PET grid or value outside is not taken for the one that is kept") func others() throws {
-    let shared = CTOnPETGrid()
+    let shared = PreparedExam()
     var exam = try exam(factor: 10)
     _ = try prepare(exam, shared)
     exam.ct = try self.exam(factor: 7).ct
