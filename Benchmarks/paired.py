@@ -1,6 +1,6 @@
 """Runs petar-bench and its peers in turn and prints medians and ratios.
 
-    python paired.py --petar "build/bin/petar-bench MODEL.petar --threads 2 --repeat 1 --json" \\
+    python paired.py --petar "build/bin/petar-bench MODEL.petar --threads 2 --repeat 3 --json" \\
         --peer "python peers/decoder_llama_cpp.py run random.gguf" \\
         --peer "python peers/tower_onnx_runtime.py run tower.onnx"
 

@@ -1,7 +1,7 @@
-"""llama.cpp on a decoder of Phi-3-mini's shape with random Q8_0 weights: prefill, decode of one text, steps of eight.
+"""llama.cpp on a decoder of Phi-3-mini's shape with random weights: prefill, decode of one text, steps of eight.
 
-    python decoder_llama_cpp.py make FILE.gguf          writes the model (4 GB)
-    python decoder_llama_cpp.py run FILE.gguf           measures once and prints one JSON object
+    python decoder_llama_cpp.py make FILE.gguf [Q8_0|Q4_0]   writes the model (4 GB; Q4_0: 2 GB)
+    python decoder_llama_cpp.py run FILE.gguf                measures once and prints one JSON object
 
 Needs: gguf, numpy, llama-cpp-python built with CMAKE_ARGS=-DGGML_NATIVE=ON. The name of the file must not contain
 "phi3": llama.cpp then asks for a token that this vocabulary lacks.
@@ -9,6 +9,7 @@ Needs: gguf, numpy, llama-cpp-python built with CMAKE_ARGS=-DGGML_NATIVE=ON. The
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 import time
@@ -20,7 +21,7 @@ LAYERS, WIDTH, HEADS, FFN, VOCABULARY, CONTEXT = 32, 3072, 32, 8192, 32064, 4096
 POSITIONS, TOKENS, TEXTS, STEPS, THREADS = 290, 60, 8, 10, 2
 
 
-def make(path: str) -> None:
+def make(path: str, weights: str = "Q8_0") -> None:
     """Tensors are windows into one pool of quantized numbers: what is in them does not change the time."""
     import gguf
 
@@ -37,7 +38,7 @@ def make(path: str) -> None:
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_rope_freq_base(10000.0)
     writer.add_sliding_window(2047)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{weights}"])
 
     pieces = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % byte for byte in range(256)]
     types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL] + [gguf.TokenType.BYTE] * 256
@@ -53,14 +54,15 @@ def make(path: str) -> None:
     writer.add_unk_token_id(0)
 
     rng = np.random.default_rng(0)
-    q8 = gguf.GGMLQuantizationType.Q8_0
-    pool = gguf.quants.quantize(rng.standard_normal((40000, WIDTH), dtype=np.float32) * 0.02, q8)
+    kind = gguf.GGMLQuantizationType[weights]
+    group, group_bytes = gguf.GGML_QUANT_SIZES[kind]
+    pool = gguf.quants.quantize(rng.standard_normal((40000, WIDTH), dtype=np.float32) * 0.02, kind)
     flat = pool.reshape(-1)
 
     def matrix(name: str, rows: int, columns: int) -> None:
-        row_bytes = columns // 32 * 34
-        start = int(rng.integers(0, flat.size // 34 - rows * row_bytes // 34)) * 34
-        writer.add_tensor(name, flat[start : start + rows * row_bytes].reshape(rows, row_bytes), raw_dtype=q8)
+        row_bytes = columns // group * group_bytes
+        start = int(rng.integers(0, (flat.size - rows * row_bytes) // group_bytes)) * group_bytes
+        writer.add_tensor(name, flat[start : start + rows * row_bytes].reshape(rows, row_bytes), raw_dtype=kind)
 
     norm = np.ones(WIDTH, np.float32)
     matrix("token_embd.weight", VOCABULARY, WIDTH)
@@ -96,6 +98,8 @@ def run(path: str) -> dict[str, Any]:
     parameters.n_threads = parameters.n_threads_batch = THREADS
     context = llama_cpp.llama_init_from_model(model, parameters)
     load = time.perf_counter() - start
+    description = ctypes.create_string_buffer(128)
+    llama_cpp.llama_model_desc(model, description, len(description))
     memory = llama_cpp.llama_get_memory(context)
 
     def read(tokens: list[int], positions: list[int], texts: list[int], logits: list[bool]) -> float:
@@ -138,7 +142,7 @@ def run(path: str) -> dict[str, Any]:
         steps.append(read(tokens, [POSITIONS + index] * TEXTS, list(range(TEXTS)), [True] * TEXTS))
         tokens = [best(text) for text in range(TEXTS)]
     return {
-        "peer": f"llama.cpp (llama-cpp-python {llama_cpp.__version__}) Q8_0",
+        "peer": f"llama.cpp (llama-cpp-python {llama_cpp.__version__}) {description.value.decode().split()[-1]}",
         "system": llama_cpp.llama_print_system_info().decode(),
         "stages": {
             "load": [load],
@@ -151,6 +155,6 @@ def run(path: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
-        make(sys.argv[2])
+        make(*sys.argv[2:])
     else:
         print(json.dumps(run(sys.argv[2])))

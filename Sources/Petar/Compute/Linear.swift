@@ -24,11 +24,11 @@ extension Compute {
   /// With a q8 or q4 matrix each row of `x` is quantized to int8 in the matrix's groups of columns; products are summed
   /// exactly in a group and in f32 over the groups. See `pk_linear` for the order of the sums.
   /// - Parameters:
-  ///   - norm: rows of `x` are normalized first, in the cache that they are quantized from.
+  ///   - prelude: rows of `x` go through it first.
   ///   - bias: `w.rows` floats or nil.
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY` if `scratch` cannot grow.
   package func linear(
-    _ x: UnsafePointer<Float>, rows: Int, after norm: LayerNormalization? = nil, _ w: Matrix,
+    _ x: UnsafePointer<Float>, rows: Int, after prelude: RowPrelude? = nil, _ w: Matrix,
     bias: UnsafePointer<Float>? = nil, into out: UnsafeMutablePointer<Float>, _ epilogue: Epilogue = .store,
     scratch: Scratch
   ) throws {
@@ -48,11 +48,11 @@ extension Compute {
     let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
     switch layout.encoding {
     case .f32, .f16:
-      linear.x = try normalized(x, rows: rows, width: layout.columns, norm, in: scratch)
+      linear.x = try prepared(x, rows: rows, width: layout.columns, prelude, in: scratch)
       linear.x_stride = layout.columns
       kernel = layout.encoding == .f32 ? kernels.linear_f32 : kernels.linear_f16
     case .q8, .q4:
-      try quantize(x, rows: rows, after: norm, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
+      try quantize(x, rows: rows, after: prelude, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
       kernel = layout.encoding == .q8 ? kernels.linear_q8 : kernels.linear_q4
     }
 
@@ -75,29 +75,44 @@ extension Compute {
     }
   }
 
-  /// The rows of `x`, or what `norm` makes of them in `scratch`.
-  private func normalized(
-    _ x: UnsafePointer<Float>, rows: Int, width: Int, _ norm: LayerNormalization?, in scratch: Scratch
+  /// The rows of `x`, or what `prelude` makes of them in `scratch`.
+  private func prepared(
+    _ x: UnsafePointer<Float>, rows: Int, width: Int, _ prelude: RowPrelude?, in scratch: Scratch
   ) throws -> UnsafePointer<Float> {
-    guard let norm else { return x }
+    guard let prelude else { return x }
     guard let bytes = product(rows, width, 4) else {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
     }
-    let rowsOfNorm = try scratch.bytes(bytes).assumingMemoryBound(to: Float.self)
-    layerNorm(x, rows: rows, width: width, norm, into: rowsOfNorm)
-    return UnsafePointer(rowsOfNorm)
+    let results = try scratch.bytes(bytes).assumingMemoryBound(to: Float.self)
+    var preparing = Preparing(kernels: kernels, prelude: prelude, x: x, width: width, results: results)
+    overRows(rows, width, &preparing) { preparing, row, _ in
+      preparing.assumingMemoryBound(to: Preparing.self).pointee.compute(row)
+    }
+    return UnsafePointer(results)
   }
 
-  /// Quantizes the rows of `x`, normalized and rotated as the weights are, into `scratch` and points `linear` at the
-  /// result.
+  private struct Preparing {
+    let kernels: pk_kernels
+    let prelude: RowPrelude
+    let x: UnsafePointer<Float>
+    let width: Int
+    let results: UnsafeMutablePointer<Float>
+
+    func compute(_ row: Int) {
+      prelude.apply(kernels, x + row * prelude.inputWidth(width), width: width, into: results + row * width)
+    }
+  }
+
+  /// Quantizes the rows of `x`, after `prelude` and rotated as the weights are, into `scratch` and points `linear` at
+  /// the result.
   /// - Parameter workspace: bytes for each lane that the kernel is to have besides, a multiple of 64.
   private func quantize(
-    _ x: UnsafePointer<Float>, rows: Int, after norm: LayerNormalization?, _ layout: MatrixLayout, workspace: Int,
+    _ x: UnsafePointer<Float>, rows: Int, after prelude: RowPrelude?, _ layout: MatrixLayout, workspace: Int,
     in scratch: Scratch, for linear: inout pk_linear
   ) throws {
     let (width, groups) = (layout.paddedColumns, layout.groups)
-    // A row for each lane to normalize and rotate, so that x stays as it is.
-    let lanes = layout.rotation > 1 || norm != nil ? pool.threads : 0
+    // A row for each lane to prepare and rotate, so that x stays as it is.
+    let lanes = layout.rotation > 1 || prelude != nil ? pool.threads : 0
     let blocks = layout.encoding == .q4 && rows <= PK_Q4_FEW_ROWS ? width / 8 : 0
     guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
       let blockBytes = product(rows, blocks, 4), let rotatedBytes = product(lanes, width, 4),
@@ -113,7 +128,7 @@ extension Compute {
     let blockOffsets = offsets + rows * groups
     let values = UnsafeMutableRawPointer(blockOffsets + rows * blocks).assumingMemoryBound(to: Int8.self)
     var quantizing = Quantizing(
-      layout: layout, kernels: kernels, norm: norm, x: x, rotated: rotated, values: values, scales: scales,
+      layout: layout, kernels: kernels, prelude: prelude, x: x, rotated: rotated, values: values, scales: scales,
       offsets: offsets, blocks: blocks, blockOffsets: blockOffsets)
     overRows(rows, width, &quantizing) { quantizing, row, lane in
       quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(row, lane: lane)
@@ -130,7 +145,7 @@ extension Compute {
   private struct Quantizing {
     let layout: MatrixLayout
     let kernels: pk_kernels
-    let norm: LayerNormalization?
+    let prelude: RowPrelude?
     let x: UnsafePointer<Float>
     let rotated: UnsafeMutablePointer<Float>
     let values: UnsafeMutablePointer<Int8>
@@ -142,10 +157,10 @@ extension Compute {
 
     func compute(_ row: Int, lane: Int) {
       let (width, groups) = (layout.paddedColumns, layout.groups)
-      var source = x + row * layout.columns
+      var source = x + row * (prelude?.inputWidth(layout.columns) ?? layout.columns)
       let target = rotated + lane * width
-      if let norm {
-        kernels.layer_norm(source, layout.columns, norm.weight, norm.bias, norm.epsilon, target)
+      if let prelude {
+        prelude.apply(kernels, source, width: layout.columns, into: target)
         source = UnsafePointer(target)
       }
       if layout.rotation > 1 {

@@ -123,7 +123,7 @@ package final class LanguageDecoder {
   /// Activations.
   private final class Workspace {
     let rows: Int
-    let hidden, normed, qkv, attended, gateUp, gated: Buffer<Float>
+    let hidden, normed, qkv, attended, gateUp: Buffer<Float>
 
     init(rows: Int, _ shape: ModelDescription.Decoder) throws {
       self.rows = rows
@@ -133,7 +133,6 @@ package final class LanguageDecoder {
       qkv = try Buffer(count: rows * (shape.heads + 2 * shape.keyValueHeads) * shape.headWidth)
       attended = try Buffer(count: rows * heads)
       gateUp = try Buffer(count: rows * 2 * shape.ffnWidth)
-      gated = try Buffer(count: rows * shape.ffnWidth)
     }
   }
 
@@ -179,20 +178,18 @@ package final class LanguageDecoder {
   }
 
   private func run(_ layer: DecoderWeights.Layer, _ index: Int, rows: Int, _ space: Workspace) throws {
-    let (hidden, normed) = (space.hidden.base, space.normed.base)
-    compute.rmsNorm(
-      hidden, rows: rows, width: shape.width, weight: layer.attentionNorm.base, epsilon: shape.normEpsilon, into: normed
-    )
-    try compute.linear(normed, rows: rows, layer.qkv, bias: nil, into: space.qkv.base, .store, scratch: scratch)
-    for segment in block { try attend(segment, layer: index, space) }
+    let hidden = space.hidden.base
     try compute.linear(
-      space.attended.base, rows: rows, layer.out, bias: nil, into: hidden, .add, scratch: scratch)
+      hidden, rows: rows, after: .rmsNorm(weight: layer.attentionNorm.base, epsilon: shape.normEpsilon), layer.qkv,
+      into: space.qkv.base, scratch: scratch)
+    for segment in block { try attend(segment, layer: index, space) }
+    try compute.linear(space.attended.base, rows: rows, layer.out, into: hidden, .add, scratch: scratch)
 
-    compute.rmsNorm(
-      hidden, rows: rows, width: shape.width, weight: layer.ffnNorm.base, epsilon: shape.normEpsilon, into: normed)
-    try compute.linear(normed, rows: rows, layer.gateUp, bias: nil, into: space.gateUp.base, .store, scratch: scratch)
-    compute.siluGate(space.gateUp.base, rows: rows, width: shape.ffnWidth, into: space.gated.base)
-    try compute.linear(space.gated.base, rows: rows, layer.down, bias: nil, into: hidden, .add, scratch: scratch)
+    try compute.linear(
+      hidden, rows: rows, after: .rmsNorm(weight: layer.ffnNorm.base, epsilon: shape.normEpsilon), layer.gateUp,
+      into: space.gateUp.base, scratch: scratch)
+    try compute.linear(
+      space.gateUp.base, rows: rows, after: .siluGate, layer.down, into: hidden, .add, scratch: scratch)
   }
 
   /// A text's rows look at the text's own positions.

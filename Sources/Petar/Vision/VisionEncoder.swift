@@ -74,15 +74,15 @@ package struct VisionEncoder {
 
     for block in tower.blocks {
       try compute.linear(
-        hidden, rows: rows, after: normalization(block.norm1), block.qkv.weight, bias: block.qkv.bias?.base,
+        hidden, rows: rows, after: .layerNorm(normalization(block.norm1)), block.qkv.weight, bias: block.qkv.bias?.base,
         into: workspace.qkv.base, scratch: scratch)
       try attend(rows, workspace)
       try compute.linear(
         workspace.attended.base, rows: rows, block.out.weight, bias: block.out.bias?.base, into: hidden, .add,
         scratch: scratch)
       try compute.linear(
-        hidden, rows: rows, after: normalization(block.norm2), block.mlpIn.weight, bias: block.mlpIn.bias?.base,
-        into: workspace.mlp.base, .gelu, scratch: scratch)
+        hidden, rows: rows, after: .layerNorm(normalization(block.norm2)), block.mlpIn.weight,
+        bias: block.mlpIn.bias?.base, into: workspace.mlp.base, .gelu, scratch: scratch)
       try compute.linear(
         workspace.mlp.base, rows: rows, block.mlpOut.weight, bias: block.mlpOut.bias?.base, into: hidden, .add,
         scratch: scratch)

@@ -55,13 +55,13 @@ func bits(_ values: some Sequence<Float>) -> [UInt32] { values.map(\.bitPattern)
 extension Compute {
   /// `linear` over arrays.
   func linear(
-    _ x: [Float], rows: Int, _ w: Matrix, bias: [Float]? = nil, onto out: [Float]? = nil,
-    _ epilogue: Epilogue = .store
+    _ x: [Float], rows: Int, after prelude: RowPrelude? = nil, _ w: Matrix, bias: [Float]? = nil,
+    onto out: [Float]? = nil, _ epilogue: Epilogue = .store
   ) throws -> [Float] {
     var result = out ?? [Float](repeating: .nan, count: rows * w.rows)
     try result.withUnsafeMutableBufferPointer { result in
       guard let base = result.baseAddress else { return }
-      try linear(x, rows: rows, w, bias: bias, into: base, epilogue, scratch: Scratch())
+      try linear(x, rows: rows, after: prelude, w, bias: bias, into: base, epilogue, scratch: Scratch())
     }
     return result
   }

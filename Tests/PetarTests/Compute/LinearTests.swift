@@ -54,6 +54,39 @@ import Testing
     }
   }
 
+  @Test("What a row goes through first gives the bits of a pass of its own before", arguments: Encoding.allCases)
+  func preludes(_ encoding: Encoding) throws {
+    let (rows, columns, outputs) = (21, 300, 65)
+    let wide = Numbers.ordinary.make(rows * 2 * columns, seed: 5)
+    let x = Array(wide.prefix(rows * columns))
+    let w = try matrix(
+      Numbers.ordinary.make(outputs * columns, seed: 6), encoding, rows: outputs, columns: columns, groupSize: 64)
+    let weight = Numbers.ordinary.make(columns, seed: 7)
+    let bias = Numbers.ordinary.make(columns, seed: 8)
+    for threads in [1, 3] {
+      let compute = try compute(nil, threads: threads)
+      func expect(_ prelude: RowPrelude, of input: [Float], _ pass: (UnsafeMutablePointer<Float>) -> Void) throws {
+        let before = [Float](unsafeUninitializedCapacity: rows * columns) { values, count in
+          values.baseAddress.map(pass)
+          count = rows * columns
+        }
+        let expected = try compute.linear(before, rows: rows, w)
+        #expect(try bits(compute.linear(input, rows: rows, after: prelude, w)) == bits(expected))
+      }
+      try weight.withUnsafeBufferPointer { weight in
+        try bias.withUnsafeBufferPointer { bias in
+          guard let weight = weight.baseAddress, let bias = bias.baseAddress else { return }
+          let norm = LayerNormalization(weight: weight, bias: bias, epsilon: 1e-5)
+          try expect(.layerNorm(norm), of: x) { compute.layerNorm(x, rows: rows, width: columns, norm, into: $0) }
+          try expect(.rmsNorm(weight: weight, epsilon: 1e-5), of: x) {
+            compute.rmsNorm(x, rows: rows, width: columns, weight: weight, epsilon: 1e-5, into: $0)
+          }
+        }
+      }
+      try expect(.siluGate, of: wide) { compute.siluGate(wide, rows: rows, width: columns, into: $0) }
+    }
+  }
+
   @Test("Multiply and add round once, also near ties and near the ends of the range", arguments: instructionSets)
   func fusedMultiplyAdd(_ set: String) throws {
     // Two columns, x = (1, b), w = (c, a): the result is fma(a, b, c).
