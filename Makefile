@@ -2,7 +2,7 @@
 # make demo         describes a lesion of a generated PET/CT phantom with the small model in Models/
 # make test         every test, then the linters
 # make bench        the machine's limits and what a model of PETAR-4B's size reaches of them
-# make petar-tiny   trains the model in Models/ again and evaluates it; an hour and a half
+# make petar-tiny   trains the model in Models/ again and evaluates it; an hour
 # make ablation     trains 24 small models on phantoms and writes docs/ablation.md; two hours
 # make fuzz         libFuzzer on each target of Tests/Fuzz, FUZZ_SECONDS each
 # make format lint install clean
