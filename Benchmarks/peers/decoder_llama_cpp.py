@@ -90,6 +90,8 @@ def run(path: str) -> dict[str, Any]:
     llama_cpp.llama_log_set(silent, None)
     start = time.perf_counter()
     model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
+    if not model:
+        raise SystemExit(f"llama.cpp cannot load {path}")
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = 512 * TEXTS
     parameters.n_seq_max = TEXTS
