@@ -36,10 +36,7 @@ package struct Compute: Sendable {
     _ x: UnsafePointer<Float>, rows: Int, width: Int, _ norm: LayerNormalization,
     into y: UnsafeMutablePointer<Float>
   ) {
-    let kernel = kernels.layer_norm
-    overRows(rows, width) { row in
-      kernel?(x + row * width, width, norm.weight, norm.bias, norm.epsilon, y + row * width)
-    }
+    apply(.layerNorm(norm), x, rows: rows, width: width, into: y)
   }
 
   /// `y = x / sqrt(mean(x^2) + epsilon) * weight` for each of `rows` rows of `width`. `y` may be `x`.
@@ -47,16 +44,14 @@ package struct Compute: Sendable {
     _ x: UnsafePointer<Float>, rows: Int, width: Int, weight: UnsafePointer<Float>, epsilon: Float,
     into y: UnsafeMutablePointer<Float>
   ) {
-    var norm = RMSNorm(kernels: kernels, x: x, width: width, weight: weight, epsilon: epsilon, y: y)
-    overRows(rows, width, &norm) { norm, row, _ in norm.assumingMemoryBound(to: RMSNorm.self).pointee.compute(row) }
+    apply(.rmsNorm(weight: weight, epsilon: epsilon), x, rows: rows, width: width, into: y)
   }
 
   /// `y = silu(gate) * up`: rows of `gate | up` (2 x `width`) to rows of `width`, which must not overlap them.
   package func siluGate(
     _ gateUp: UnsafePointer<Float>, rows: Int, width: Int, into y: UnsafeMutablePointer<Float>
   ) {
-    var gate = SiLUGate(kernels: kernels, gateUp: gateUp, width: width, y: y)
-    overRows(rows, width, &gate) { gate, row, _ in gate.assumingMemoryBound(to: SiLUGate.self).pointee.compute(row) }
+    apply(.siluGate, gateUp, rows: rows, width: width, into: y)
   }
 
   /// `x/2 (1 + erf(x / sqrt 2))` in place, for `rows` rows of `width`.
@@ -120,24 +115,26 @@ package struct Compute: Sendable {
     }
   }
 
-  private struct RMSNorm {
-    let kernels: pk_kernels
-    let x: UnsafePointer<Float>
-    let width: Int
-    let weight: UnsafePointer<Float>
-    let epsilon: Float
-    let y: UnsafeMutablePointer<Float>
-
-    func compute(_ row: Int) { kernels.rms_norm(x + row * width, width, weight, epsilon, y + row * width) }
+  /// What `prelude` makes of each of `rows` rows.
+  func apply(
+    _ prelude: RowPrelude, _ x: UnsafePointer<Float>, rows: Int, width: Int, into y: UnsafeMutablePointer<Float>
+  ) {
+    var applying = Applying(kernels: kernels, prelude: prelude, x: x, width: width, y: y)
+    overRows(rows, width, &applying) { applying, row, _ in
+      applying.assumingMemoryBound(to: Applying.self).pointee.compute(row)
+    }
   }
 
-  private struct SiLUGate {
+  private struct Applying {
     let kernels: pk_kernels
-    let gateUp: UnsafePointer<Float>
+    let prelude: RowPrelude
+    let x: UnsafePointer<Float>
     let width: Int
     let y: UnsafeMutablePointer<Float>
 
-    func compute(_ row: Int) { kernels.silu_gate(gateUp + row * 2 * width, width, y + row * width) }
+    func compute(_ row: Int) {
+      prelude.apply(kernels, x + row * prelude.inputWidth(width), width: width, into: y + row * width)
+    }
   }
 
   private struct RoPE {

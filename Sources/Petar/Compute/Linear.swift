@@ -84,23 +84,8 @@ extension Compute {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
     }
     let results = try scratch.bytes(bytes).assumingMemoryBound(to: Float.self)
-    var preparing = Preparing(kernels: kernels, prelude: prelude, x: x, width: width, results: results)
-    overRows(rows, width, &preparing) { preparing, row, _ in
-      preparing.assumingMemoryBound(to: Preparing.self).pointee.compute(row)
-    }
+    apply(prelude, x, rows: rows, width: width, into: results)
     return UnsafePointer(results)
-  }
-
-  private struct Preparing {
-    let kernels: pk_kernels
-    let prelude: RowPrelude
-    let x: UnsafePointer<Float>
-    let width: Int
-    let results: UnsafeMutablePointer<Float>
-
-    func compute(_ row: Int) {
-      prelude.apply(kernels, x + row * prelude.inputWidth(width), width: width, into: results + row * width)
-    }
   }
 
   /// Quantizes the rows of `x`, after `prelude` and rotated as the weights are, into `scratch` and points `linear` at

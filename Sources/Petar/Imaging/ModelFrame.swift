@@ -43,7 +43,7 @@ struct ModelFrame {
     model = try ModelGrid(covering: source)
     let map = GridMap(from: model.grid.affine, to: source.affine)
     let whole = try Self.lesion(frame.mask, source, model, map, work, &warnings)
-    guard let box = try Self.box(of: whole, on: model, &warnings) else { throw Self.lostByCrop(whole, model) }
+    guard let box = Self.box(of: whole, on: model, &warnings) else { throw Self.lostByCrop(whole, model) }
 
     let middle = (box.lower.z + box.upper.z) / 2
     let reach = Released.globalReach + jitter.globalReach
@@ -122,7 +122,7 @@ struct ModelFrame {
   /// Where the lesion lies on the canvas. Nil if none of it is there.
   private static func box(
     of lesion: (mask: BinaryMask, lower: SIMD3<Int>), on model: ModelGrid, _ warnings: inout [String]
-  ) throws -> Box? {
+  ) -> Box? {
     var box = Box(lower: model.canvas, upper: SIMD3(repeating: -1))
     var placed = 0
     forEachVoxel(of: lesion, on: model) { place in
