@@ -212,9 +212,9 @@ petar-tiny: $(TOOLS)
 	[ -d build/tiny/phantoms ] || build/bin/petar-train phantom --exams 1000 --seed 1 --out build/tiny/phantoms
 	[ -d build/tiny/held-out ] || build/bin/petar-train phantom --exams 60 --seed 1001 --split test --out build/tiny/held-out
 	build/bin/petar-train run Training/petar-tiny.json --data build/tiny/phantoms --out build/tiny/run
-	echo Apache-2.0 > build/tiny/run/3-findings/LICENSE
+	echo Apache-2.0 > build/tiny/run/5-findings/LICENSE
 	rm -f Models/petar-tiny.petar
-	build/bin/petar-convert build/tiny/run/3-findings -o Models/petar-tiny.petar --weights q8 --name petar-tiny
+	build/bin/petar-convert build/tiny/run/5-findings -o Models/petar-tiny.petar --weights q8 --name petar-tiny
 	build/bin/petar-train evaluate Models/petar-tiny.petar build/tiny/held-out --task finding --out build/tiny/evaluation
 
 # What each ingredient of the method is worth, on phantoms: 24 models. Goes on where it was stopped.

@@ -92,7 +92,7 @@ package final class TrainingModel {
       let floats = model.visionTokens * width
       return layout.sequences.enumerated().map { index, rows in
         (
-          Array(UnsafeBufferPointer(start: seen.output + index * floats, count: floats)),
+          Array(UnsafeBufferPointer(start: seen.trace.output + seen.places[index] * floats, count: floats)),
           Array(
             UnsafeBufferPointer(start: logits + rows.lowerBound * vocabulary, count: rows.count * vocabulary))
         )
@@ -105,57 +105,85 @@ package final class TrainingModel {
   /// Whether the gradient of the decoder's inputs is wanted.
   private var inputIsTrained: Bool { embedding.isTrained || vision.isTrained }
 
+  /// What was seen for a batch. Examples with the same views, as several questions about a lesion have them, share it:
+  /// the towers are most of the work of a short answer.
+  private struct Seen {
+    let trace: VisionPath.Trace
+    /// For each example, whose place in `trace` its vision tokens have.
+    let places: [Int]
+  }
+
+  private func see(_ batch: [TrainingExample]) throws -> Seen {
+    var distinct: [TrainingExample] = []
+    var places: [UnsafeMutablePointer<Float>: Int] = [:]
+    let placeOfEach = batch.map { example in
+      if let place = places[example.global.pet.base] { return place }
+      places[example.global.pet.base] = distinct.count
+      distinct.append(example)
+      return distinct.count - 1
+    }
+    return Seen(trace: try vision.forward(distinct, engine), places: placeOfEach)
+  }
+
   private func run<Result>(
-    _ batch: [TrainingExample], _ body: (RowLayout, VisionPath.Trace, _ firstTrained: Int) throws -> Result
+    _ batch: [TrainingExample], _ body: (RowLayout, Seen, _ firstTrained: Int) throws -> Result
   ) throws -> Result {
     guard !batch.isEmpty else { throw PetarError(PETAR_ERROR_INVALID_ARGUMENT, "a batch has no examples") }
     for example in batch { try example.validate(model) }
     try engine.arena.reset()
     return try withDefaultFloatingPoint {
-      let seen = try vision.forward(batch, engine)
+      let seen = try see(batch)
       return try body(
         RowLayout(lengths: batch.map(\.ids.count)), seen, inputIsTrained ? 0 : decoder.firstTrained)
     }
   }
 
   /// Embeddings of all tokens; image tokens are replaced by vision tokens in order.
-  private func embed(_ batch: [TrainingExample], _ seen: VisionPath.Trace) throws -> UnsafeMutablePointer<Float> {
+  private func embed(_ batch: [TrainingExample], _ seen: Seen) throws -> UnsafeMutablePointer<Float> {
     let width = model.decoder.width
     let hidden = try engine.arena.floats(batch.reduce(0) { $0 + $1.ids.count } * width)
-    overTokens(batch) { row, id, visionRow in
-      let source = visionRow.map { seen.output + $0 * width } ?? embedding.values + id * width
+    overTokens(batch, seen) { row, id, visionRow in
+      let source = visionRow.map { seen.trace.output + $0 * width } ?? embedding.values + id * width
       (hidden + row * width).update(from: source, count: width)
     }
     return hidden
   }
 
   private func backwardInput(
-    _ batch: [TrainingExample], _ layout: RowLayout, _ seen: VisionPath.Trace, gradient: UnsafePointer<Float>
+    _ batch: [TrainingExample], _ layout: RowLayout, _ seen: Seen, gradient: UnsafePointer<Float>
   ) throws {
     let width = model.decoder.width
-    let dvision = try engine.arena.floats(batch.count * model.visionTokens * width)
-    overTokens(batch) { row, id, visionRow in
+    let floats = seen.trace.examples * model.visionTokens * width
+    let dvision = try engine.arena.floats(floats)
+    dvision.update(repeating: 0, count: floats)
+    overTokens(batch, seen) { row, id, visionRow in
       let source = gradient + row * width
       if let visionRow {
-        (dvision + visionRow * width).update(from: source, count: width)
+        let sums = dvision + visionRow * width
+        engine.operations.add_bias(sums, source, width, sums)
       } else if let sums = embedding.gradient {
         engine.operations.add_bias(sums + id * width, source, width, sums + id * width)
       }
     }
-    if vision.isTrained { try vision.backward(seen, gradient: dvision, engine) }
+    if vision.isTrained { try vision.backward(seen.trace, gradient: dvision, engine) }
   }
 
   /// Calls `body` for each row of the batch with its token and, for an image token, the row of its vision token.
-  private func overTokens(_ batch: [TrainingExample], _ body: (_ row: Int, _ id: Int, _ visionRow: Int?) -> Void) {
-    var (row, visionRow) = (0, 0)
-    for id in batch.flatMap(\.ids) {
-      if id == model.prompt.imageToken {
-        body(row, Int(id), visionRow)
-        visionRow += 1
-      } else {
-        body(row, Int(id), nil)
+  private func overTokens(
+    _ batch: [TrainingExample], _ seen: Seen, _ body: (_ row: Int, _ id: Int, _ visionRow: Int?) -> Void
+  ) {
+    var row = 0
+    for (example, place) in zip(batch, seen.places) {
+      var visionRow = place * model.visionTokens
+      for id in example.ids {
+        if id == model.prompt.imageToken {
+          body(row, Int(id), visionRow)
+          visionRow += 1
+        } else {
+          body(row, Int(id), nil)
+        }
+        row += 1
       }
-      row += 1
     }
   }
 

@@ -14,7 +14,7 @@ enum EvaluateCommand {
 
       DATA           a folder as docs/dataset.md describes it
       --split        train, validation or test; test unless given
-      --task         finding or organ; both unless given
+      --task         finding, attribute or organ; all unless given
       --limit        asks this many questions, spread evenly over the split
       --without      for ablations: mask, ct, focal, or several with commas between. Mask and CT become zeros, the
                      focal view becomes the global one.
@@ -30,7 +30,8 @@ enum EvaluateCommand {
                      the finding field by field, as far as dataset.jsonl gives its attributes. A field that the model's
                      text does not hold is wrong.
       attributes     the mean over region, sub_site, morphology, uptake, tracer and ct
-      organ answers  what is answered when asked for an organ
+      attribute answers, organ answers
+                     what is answered when asked for one attribute of a lesion, or for an organ
     Intervals are Wilson's at 95 %. scripts/score_text.py computes BLEU, ROUGE-L and CIDEr of predictions.jsonl.
 
     Exit codes

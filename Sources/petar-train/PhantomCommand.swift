@@ -23,7 +23,8 @@ enum PhantomCommand {
       DIR/exams/ID/ct.nii.gz         HU, on a finer grid; some with contrast medium
       DIR/exams/ID/lesions.nii.gz    one label for each lesion, on the PET's grid
       DIR/exams/ID/organs.nii.gz     the 117 classes of TotalSegmentator, on the PET's grid
-      DIR/dataset.jsonl              questions and answers, one a line: findings of lesions, names of organs
+      DIR/dataset.jsonl              questions and answers, one a line: findings of lesions and their
+                                     attributes one by one, names of organs
       DIR/dataset.json               seed, version, licence, and what is known of each exam
 
     docs/dataset.md describes the format, docs/phantoms.md what the phantoms can and cannot show.
@@ -63,7 +64,8 @@ enum PhantomCommand {
     let tracers = Tracer.allCases.map { ($0.rawValue, JSON.integer(summary.findingsOfTracer[$0] ?? 0)) }
     return JSON.object([
       ("folder", .string(output)), ("exams", .integer(summary.exams)), ("patients", .integer(summary.patients)),
-      ("findings", .integer(summary.findings)), ("organ_questions", .integer(summary.organQuestions)),
+      ("findings", .integer(summary.findings)), ("attribute_questions", .integer(summary.attributeQuestions)),
+      ("organ_questions", .integer(summary.organQuestions)),
       ("lesions_without_question", .integer(summary.withoutQuestion)), ("findings_of_tracer", .object(tracers)),
       (
         "lesion_share",
@@ -79,7 +81,8 @@ enum PhantomCommand {
     let tracers = Tracer.allCases.map { "\(summary.findingsOfTracer[$0] ?? 0) \($0.rawValue)" }
     var lines = [
       "\(output): \(summary.exams) exams of \(summary.patients) patients",
-      "\(summary.findings) findings (\(tracers.joined(separator: ", "))), \(summary.organQuestions) organ questions",
+      "\(summary.findings) findings (\(tracers.joined(separator: ", "))), "
+        + "\(summary.attributeQuestions) attribute questions, \(summary.organQuestions) organ questions",
     ]
     if let least = summary.shares.min(), let mean = mean(summary.shares), let greatest = summary.shares.max() {
       lines.append(

@@ -43,11 +43,12 @@ def phantoms(bin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluation(evaluate: Run, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All findings and a few organ questions, both asked once."""
+    """All findings and a few questions about attributes and organs, all asked once."""
     folder = tmp_path_factory.mktemp("evaluation") / "all"
     # The phantoms have far more organs than lesions.
     lines = read(phantoms / "dataset.jsonl")
     some = [line for line in lines if line["task"] == "finding"]
+    some += [line for line in lines if line["task"] == "attribute"][::5]
     some += [line for line in lines if line["task"] == "organ"][::20]
     small = folder.parent / "set"
     small.mkdir()
@@ -74,8 +75,8 @@ def test_counts_add_up(evaluation: Path) -> None:
     kept = ("exam", "patient", "task", "map", "label", "question", "answer")
     assert [[line[name] for name in kept] for line in predictions] == [[line[name] for name in kept] for line in asked]
     findings = [line for line in predictions if line["task"] == "finding"]
-    organs = [line for line in predictions if line["task"] == "organ"]
-    assert findings and organs
+    organs, attributes = ([line for line in predictions if line["task"] == task] for task in ("organ", "attribute"))
+    assert findings and organs and attributes
     assert scores["questions"] == len(predictions) and scores["failed"] == 0 and scores["failures"] == []
 
     # Once more, from the texts and the truth alone.
@@ -84,8 +85,9 @@ def test_counts_add_up(evaluation: Path) -> None:
 
     assert scores["findings"]["text"]["count"] == len(findings)
     assert scores["findings"]["text"]["right"] == right(findings)
-    assert scores["organ_answers"]["count"] == len(organs)
-    assert scores["organ_answers"]["right"] == right(organs)
+    for name, lines in (("organ_answers", organs), ("attribute_answers", attributes)):
+        assert scores[name]["count"] == len(lines)
+        assert scores[name]["right"] == right(lines)
     for field in FIELDS:
         told = scores["findings"][field]
         assert told["count"] == len(findings)
@@ -93,7 +95,7 @@ def test_counts_add_up(evaluation: Path) -> None:
         low, high = told["interval_95"]
         assert 0 <= low <= told["share"] == told["right"] / told["count"] <= high <= 1
     wrong = sum(not line["right"][field] for line in findings for field in FIELDS)
-    wrong += len(organs) - right(organs)
+    wrong += len(organs + attributes) - right(organs + attributes)
     assert 0 < sum(error["count"] for error in scores["confusions"]) <= wrong
 
 
@@ -106,7 +108,7 @@ def test_predictions_can_be_traced(evaluation: Path, models_dir: Path) -> None:
         assert {line["model"] for line in predictions} == {digest}
         assert {line["library"] for line in predictions} == {scores["library"]} == {petar.__version__}
         # The text is the one that the library gives to whoever asks.
-        for task in ("finding", "organ"):
+        for task in ("finding", "attribute", "organ"):
             line = next(line for line in predictions if line["task"] == task)
             exam = evaluation.parent / "set" / "exams" / line["exam"]
             finding = model.describe(
@@ -129,10 +131,10 @@ def test_what_the_model_says_is_right_where_it_is_the_truth(evaluate: Run, evalu
     assert done.returncode == 0, done.stderr
     assert "Findings that are right" in done.stdout and "Findings that are not" in done.stdout
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
-    for score in (scores["findings"]["text"], scores["organ_answers"]):
+    for score in (scores["findings"]["text"], scores["organ_answers"], scores["attribute_answers"]):
         assert score["count"] > 1
     assert scores["findings"]["text"]["right"] == scores["findings"]["text"]["count"] - 1
-    assert scores["organ_answers"]["share"] == 1
+    assert scores["organ_answers"]["share"] == scores["attribute_answers"]["share"] == 1
     assert scores["findings"]["organ"]["count"] == 0
 
 

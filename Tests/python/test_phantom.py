@@ -52,7 +52,8 @@ def dataset(bin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_the_summary_counts_what_is_there(dataset: Dataset) -> None:
     assert dataset.summary["exams"] == EXAMS == len(dataset.described)
     assert dataset.summary["findings"] == sum(1 for _ in dataset.findings())
-    assert dataset.summary["organ_questions"] == sum(line["task"] == "organ" for line in dataset.lines)
+    for task in ("attribute", "organ"):
+        assert dataset.summary[f"{task}_questions"] == sum(line["task"] == task for line in dataset.lines) > 0
 
 
 def test_geometry_and_units(dataset: Dataset) -> None:

@@ -5,7 +5,7 @@ import PetarConversion
 
 /// A folder of exams with questions about what is marked in them: docs/dataset.md.
 package struct Dataset: Sendable {
-  package enum Task: String, CaseIterable, Sendable { case finding, organ }
+  package enum Task: String, CaseIterable, Sendable { case finding, attribute, organ }
 
   package enum Split: String, CaseIterable, Sendable { case train, validation, test }
 
@@ -79,7 +79,9 @@ extension Dataset.Question {
     }
     exam = try fileName("exam")
     patient = members["patient"] == nil ? exam : try text("patient")
-    guard let task = Dataset.Task(rawValue: try text("task")) else { throw fail("task", "\"finding\" or \"organ\"") }
+    guard let task = Dataset.Task(rawValue: try text("task")) else {
+      throw fail("task", "\"finding\", \"attribute\" or \"organ\"")
+    }
     self.task = task
     map = try fileName("map")
     guard let label = members["label"]?.integer.flatMap({ Int32(exactly: $0) }), label > 0 else {

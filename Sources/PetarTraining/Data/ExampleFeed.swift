@@ -11,14 +11,15 @@ package final class ExampleFeed: Sendable {
   private let shared = Shared()
 
   /// - Parameters:
-  ///   - jitters: whether views are jittered, each place in its own way.
+  ///   - jitterSeed: decides how the views of each mask are jittered; nil for no jitter.
   ///   - firstBatch: batches before it are left out.
-  ///   - memory: bytes of examples kept for the next time their version comes round.
+  ///   - kept: views for the next time their version comes round. They are of this model, seed and omitted inputs.
   ///   - threads: exams read at a time.
   ///   - onSkip: told, on the background thread, which question is skipped and why.
   package init(
-    _ maker: ExampleMaker, _ order: QuestionOrder, jitters: Bool, batch: Int, firstBatch: Int, batches: Int,
-    memory: Int, threads: Int, broken: BrokenExams, onSkip: @escaping @Sendable (Dataset.Question, PetarError) -> Void
+    _ maker: ExampleMaker, _ order: QuestionOrder, jitterSeed: UInt64?, batch: Int, firstBatch: Int, batches: Int,
+    kept: KeptViews, threads: Int, broken: BrokenExams,
+    onSkip: @escaping @Sendable (Dataset.Question, PetarError) -> Void
   ) {
     let shared = shared
     let thread = Thread {
@@ -27,7 +28,7 @@ package final class ExampleFeed: Sendable {
       setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
       do {
         let producer = Producer(
-          maker: maker, order: order, jitters: jitters, batch: batch, memory: memory, broken: broken,
+          maker: maker, order: order, jitterSeed: jitterSeed, batch: batch, kept: kept, broken: broken,
           pool: try ThreadPool(threads: threads), alone: try ThreadPool(threads: 1), onSkip: onSkip, shared: shared)
         try producer.run(firstBatch: firstBatch, batches: batches)
       } catch {
@@ -91,9 +92,9 @@ package final class ExampleFeed: Sendable {
   private struct Producer: Sendable {
     let maker: ExampleMaker
     let order: QuestionOrder
-    let jitters: Bool
+    let jitterSeed: UInt64?
     let batch: Int
-    let memory: Int
+    let kept: KeptViews
     let broken: BrokenExams
     let pool: ThreadPool
     let alone: ThreadPool
@@ -102,7 +103,6 @@ package final class ExampleFeed: Sendable {
 
     func run(firstBatch: Int, batches: Int) throws {
       let perEpoch = (order.count + batch - 1) / batch
-      var kept = KeptExamples(limit: memory)
       var epoch = firstBatch / max(perEpoch, 1)
       var skipped = firstBatch % max(perEpoch, 1)
       var left = batches - firstBatch
@@ -119,7 +119,7 @@ package final class ExampleFeed: Sendable {
           skipped -= dropped
           places.removeFirst(min(dropped * batch, places.count))
           guard !places.isEmpty else { continue }
-          let examples = try make(Array(places.prefix(left * batch)), &kept)
+          let examples = try make(Array(places.prefix(left * batch)))
           let cut = stride(from: 0, to: examples.count, by: batch).map { first in
             examples[first..<min(first + batch, examples.count)].compactMap { $0 }
           }
@@ -131,66 +131,56 @@ package final class ExampleFeed: Sendable {
     }
 
     /// One for each place; nil where it is skipped.
-    private func make(_ places: [QuestionOrder.Place], _ kept: inout KeptExamples) throws -> [TrainingExample?] {
+    private func make(_ places: [QuestionOrder.Place]) throws -> [TrainingExample?] {
       let questions = maker.dataset.questions
-      var made = places.map { kept[$0] }
-      let missing = Dictionary(grouping: places.indices.filter { made[$0] == nil }) {
-        questions[places[$0].question].exam
+      let missing = Dictionary(grouping: Set(places.map(\.sight)).filter { kept[$0] == nil }) {
+        questions[$0.mask].exam
       }
       let exams = missing.keys.sorted()
-      let results = Mutex([Result<[(Int, TrainingExample?)], any Error>?](repeating: nil, count: exams.count))
+      let results = Mutex([[QuestionOrder.Sight: Result<Views, PetarError>]](repeating: [:], count: exams.count))
       pool.run(exams.count) { index in
-        let result = Result { try examples(of: exams[index], missing[exams[index]] ?? [], places) }
-        results.withLock { $0[index] = result }
+        let views = views(of: exams[index], missing[exams[index]] ?? [])
+        results.withLock { $0[index] = views }
       }
-      for result in results.withLock({ $0 }) {
-        for (index, example) in try result?.get() ?? [] {
-          made[index] = example
-          if let example { kept.keep(example, places[index]) }
-        }
-      }
-      return made
-    }
-
-    private func examples(
-      of exam: String, _ indices: [Int], _ places: [QuestionOrder.Place]
-    ) throws -> [(Int, TrainingExample?)] {
-      var volumes = Result { try maker.volumes(of: exam) }
-      return try indices.map { index in
-        let question = maker.dataset.questions[places[index].question]
+      let made = results.withLock { $0 }.reduce(into: [:]) { $0.merge($1) { first, _ in first } }
+      return try places.map { place in
+        let question = questions[place.question]
         do {
-          var present = try volumes.get()
-          defer { volumes = .success(present) }
-          let jitter = jitters ? order.jitter(places[index]) : .none
-          return (index, try maker.example(question, &present, jitter: jitter, pool: alone))
+          guard let views = try kept[place.sight] ?? made[place.sight]?.get() else {
+            throw PetarError(PETAR_ERROR_INTERNAL, "the views of a question were lost")
+          }
+          kept.keep(views, place.sight)
+          return maker.example(question, views)
         } catch {
           let error = asPetarError(error)
           guard broken == .skip else {
             throw PetarError(
               error.status,
-              "exam \(exam), \(question.map) \(question.label): \(error.message); \"broken_exams\": "
+              "exam \(question.exam), \(question.map) \(question.label): \(error.message); \"broken_exams\": "
                 + "\"skip\" leaves such questions out")
           }
           onSkip(question, error)
-          return (index, nil)
+          return nil
         }
       }
     }
-  }
-}
 
-/// Examples kept in memory until it is full: those that came first stay.
-private struct KeptExamples {
-  private var examples: [QuestionOrder.Place: TrainingExample] = [:]
-  private var room: Int
-
-  init(limit: Int) { room = limit }
-
-  subscript(place: QuestionOrder.Place) -> TrainingExample? { examples[place] }
-
-  mutating func keep(_ example: TrainingExample, _ place: QuestionOrder.Place) {
-    let bytes = [example.global, example.focal].reduce(0) { $0 + ($1.pet.count + $1.mask.count + $1.ct.count) * 4 }
-    guard bytes <= room, examples.updateValue(example, forKey: place) == nil else { return }
-    room -= bytes
+    /// What is seen of the masks of one exam, whose files are read once.
+    private func views(
+      of exam: String, _ sights: [QuestionOrder.Sight]
+    ) -> [QuestionOrder.Sight: Result<Views, PetarError>] {
+      do {
+        var volumes = try maker.volumes(of: exam)
+        return sights.reduce(into: [:]) { made, sight in
+          let jitter = jitterSeed.map { sight.jitter(seed: $0) } ?? .none
+          made[sight] = Result {
+            try maker.views(maker.dataset.questions[sight.mask], &volumes, jitter: jitter, pool: alone)
+          }.mapError(asPetarError)
+        }
+      } catch {
+        let error = asPetarError(error)
+        return Dictionary(uniqueKeysWithValues: sights.map { ($0, .failure(error)) })
+      }
+    }
   }
 }

@@ -44,10 +44,11 @@ package struct ExampleMaker: Sendable {
       ct: try Volume.read(niftiPath: dataset.path(exam: exam, "ct"), unit: .hu))
   }
 
+  /// What the model sees of the mask that `question` is about.
   /// - Throws: what `prepareViews` throws, and reading the label map.
-  package func example(
+  package func views(
     _ question: Dataset.Question, _ volumes: inout Volumes, jitter: ViewJitter, pool: ThreadPool
-  ) throws -> TrainingExample {
+  ) throws -> Views {
     if volumes.maps[question.map] == nil {
       volumes.maps[question.map] = try Volume.read(
         niftiPath: dataset.path(exam: question.exam, question.map), unit: .label)
@@ -56,10 +57,13 @@ package struct ExampleMaker: Sendable {
       throw PetarError(PETAR_ERROR_INTERNAL, "the map \(question.map) was lost")
     }
     let exam = Exam(pet: volumes.pet, ct: volumes.ct, mask: map, label: question.label)
-    var views = try prepareViews(
+    let views = try prepareViews(
       exam, model.views, jitter: jitter, shared: volumes.prepared, pool: pool, isCancelled: { false },
       progress: { _ in })
-    views = try OmittedInput.apply(omitted, to: views)
+    return try OmittedInput.apply(omitted, to: views)
+  }
+
+  package func example(_ question: Dataset.Question, _ views: Views) -> TrainingExample {
     let (ids, answer) = tokens(of: question)
     return TrainingExample(global: views.global, focal: views.focal, ids: ids, answer: answer)
   }

@@ -3,14 +3,29 @@ import Petar
 /// In which order a stage goes through its questions: the same for the same seed, whatever is kept in memory and
 /// wherever a run was interrupted.
 ///
-/// An epoch takes the exams in a random order, in groups. The questions of a group come shuffled, so that a batch is
-/// mixed, while each exam needs to be read once.
+/// An epoch takes the exams in a random order, in groups. The masks of a group come shuffled, so that a batch is mixed,
+/// while each exam needs to be read once. The questions about a mask follow each other, so that it is seen once for all
+/// of them.
 package struct QuestionOrder: Sendable {
   package struct Place: Sendable, Hashable {
     /// Index of the question in the data set.
     package let question: Int
+    package let sight: Sight
+  }
+
+  /// What is seen of an exam when a question is asked: the same for all questions about a mask.
+  package struct Sight: Sendable, Hashable {
+    /// Index of the first question about this mask.
+    package let mask: Int
     /// Which of the jittered versions of its views.
     package let version: Int
+
+    /// How its views are jittered in a run of this seed.
+    package func jitter(seed: UInt64) -> ViewJitter {
+      var random = SplitMix64(
+        seed: seed ^ UInt64(mask) &* 0xD6E8_FEB8_6659_FD93 &+ UInt64(version) &* 0xA5A3_5625_27D9_B1C5)
+      return ViewJitter(&random)
+    }
   }
 
   /// Exams read before the first of their questions is asked.
@@ -18,6 +33,8 @@ package struct QuestionOrder: Sendable {
 
   /// Questions of each exam, as indices into the data set.
   private let exams: [[Int]]
+  /// For each question of the data set, the first one about the same mask.
+  private let masks: [Int]
   private let questionsPerExam: Int
   private let versions: Int
   private let seed: UInt64
@@ -41,10 +58,20 @@ package struct QuestionOrder: Sendable {
       }
     }
     self.exams = exams
+    var firsts: [Mask: Int] = [:]
+    masks = questions.enumerated().map { index, question in
+      let mask = Mask(exam: question.exam, map: question.map, label: question.label)
+      let first = firsts[mask] ?? index
+      firsts[mask] = first
+      return first
+    }
     self.questionsPerExam = questionsPerExam
     self.versions = versions
     self.seed = seed
   }
+
+  /// Masks asked about in some epoch.
+  package var askedMasks: Set<Int> { Set(exams.joined().map { masks[$0] }) }
 
   /// Questions of an epoch.
   package var count: Int { exams.reduce(0) { $0 + min($1.count, questionsPerExam) } }
@@ -54,16 +81,31 @@ package struct QuestionOrder: Sendable {
     let order = exams.indices.shuffled(using: &random)
     return stride(from: 0, to: order.count, by: Self.groupSize).map { first in
       order[first..<min(first + Self.groupSize, order.count)].flatMap { exam in
-        exams[exam].shuffled(using: &random).prefix(questionsPerExam)
-          .map { Place(question: $0, version: epoch % versions) }
-      }.shuffled(using: &random)
+        aboutOneMask(exams[exam].shuffled(using: &random).prefix(questionsPerExam))
+      }.shuffled(using: &random).joined().map {
+        Place(question: $0, sight: Sight(mask: masks[$0], version: epoch % versions))
+      }
     }
   }
 
-  /// How the views of a place are jittered.
-  package func jitter(_ place: Place) -> ViewJitter {
-    var random = SplitMix64(
-      seed: seed ^ UInt64(place.question) &* 0xD6E8_FEB8_6659_FD93 &+ UInt64(place.version) &* 0xA5A3_5625_27D9_B1C5)
-    return ViewJitter(&random)
+  /// The questions grouped by mask, in the order of each one's first.
+  private func aboutOneMask(_ questions: some Sequence<Int>) -> [[Int]] {
+    var groups: [[Int]] = []
+    var places: [Int: Int] = [:]
+    for question in questions {
+      if let place = places[masks[question]] {
+        groups[place].append(question)
+      } else {
+        places[masks[question]] = groups.count
+        groups.append([question])
+      }
+    }
+    return groups
+  }
+
+  private struct Mask: Hashable {
+    let exam: String
+    let map: String
+    let label: Int32
   }
 }

@@ -4,7 +4,7 @@ import Petar
 package struct Scores: Sendable {
   /// What was said in place of what.
   package struct Confusion: Sendable, Hashable {
-    /// The field's name; "answer" for a question about an organ.
+    /// The field's name; "answer" for a question about one thing.
     package let field: String
     package let truth: String?
     package let said: String?
@@ -22,8 +22,8 @@ package struct Scores: Sendable {
   package private(set) var fields: [FindingField: Proportion] = [:]
   /// Mean over findings of the part of `FindingField.attributes` that is right.
   package private(set) var attributes = Proportion()
-  /// Questions about organs whose answer is right.
-  package private(set) var organs = Proportion()
+  /// Questions about an organ or an attribute whose answer is right.
+  package private(set) var answers: [Dataset.Task: Proportion] = [:]
   package private(set) var failures: [Answer] = []
   private var counts: [Confusion: Int] = [:]
 
@@ -45,8 +45,8 @@ package struct Scores: Sendable {
       return
     }
     switch answer.question.task {
-    case .organ:
-      organs.add(answer.isExact)
+    case .organ, .attribute:
+      answers[answer.question.task, default: Proportion()].add(answer.isExact)
       if !answer.isExact { confuse("answer", answer.question.answer, said) }
     case .finding:
       text.add(answer.isExact)
@@ -91,7 +91,9 @@ extension Scores {
             + FindingField.allCases.map { ($0.rawValue, (fields[$0] ?? Proportion()).json) }
             + [("attributes_mean", attributes.json)])
       ),
-      ("organ_answers", organs.json), ("confusions", .array(confusions)), ("failed", .integer(self.failures.count)),
+      ("organ_answers", (answers[.organ] ?? Proportion()).json),
+      ("attribute_answers", (answers[.attribute] ?? Proportion()).json), ("confusions", .array(confusions)),
+      ("failed", .integer(self.failures.count)),
       ("failures", .array(failures)),
     ])
   }

@@ -8,7 +8,7 @@ package struct PhantomDataset: Sendable {
   /// The paper's question, and the one of the pre-training on organs.
   package static let findingQuestion = "Please describe the region highlighted in the PET image."
   package static let organQuestion = "Which organ is highlighted in the image?"
-  package static let version = 1
+  package static let version = 2
 
   /// One exam of one patient.
   package struct Plan: Sendable {
@@ -22,6 +22,7 @@ package struct PhantomDataset: Sendable {
     package var exams = 0
     package var patients = 0
     package var findings = 0
+    package var attributeQuestions = 0
     package var organQuestions = 0
     /// Lesions about which nothing is asked, because the released preprocessing would cut them off.
     package var withoutQuestion = 0
@@ -157,7 +158,8 @@ package struct PhantomDataset: Sendable {
     summary.patients = Set(plans.map(\.patient)).count
     for record in records {
       summary.findings += record.findings
-      summary.organQuestions += record.lines.count - record.findings
+      summary.attributeQuestions += record.attributeQuestions
+      summary.organQuestions += record.lines.count - record.findings - record.attributeQuestions
       summary.withoutQuestion += record.shares.count - record.findings
       summary.shares += record.shares
       summary.findingsOfTracer[record.tracer, default: 0] += record.findings
@@ -178,6 +180,7 @@ private func processorSeconds() -> Double {
 private struct Record: Sendable {
   let lines: [String]
   let findings: Int
+  let attributeQuestions: Int
   let shares: [Double]
   let tracer: Tracer
   let seconds: Double
@@ -203,13 +206,17 @@ private struct Record: Sendable {
         .finding, "lesions", lesion.label, PhantomDataset.findingQuestion, lesion.finding.text,
         [("attributes", lesion.finding.json)])
     }
+    let attributes = exam.lesions.filter(\.kept).flatMap { lesion in
+      lesion.finding.questions.map { line(.attribute, "lesions", lesion.label, $0.question, $0.answer, []) }
+    }
     let organs = exam.organLabels.map { label in
       line(
         .organ, "organs", label, PhantomDataset.organQuestion,
         AnatomicalClass.spoken(AnatomicalClass.names[Int(label) - 1]), [])
     }
-    self.lines = findings + organs
+    self.lines = findings + attributes + organs
     self.findings = findings.count
+    attributeQuestions = attributes.count
     self.seconds = seconds
     shares = exam.lesions.map(\.share)
     tracer = exam.patient.tracer
@@ -224,6 +231,14 @@ private struct Record: Sendable {
 }
 
 extension LesionFinding {
+  /// What can be asked of the lesion itself, one thing at a time.
+  fileprivate var questions: [(question: String, answer: String)] {
+    [
+      ("What is its shape?", morphology.rawValue), ("How intense is the uptake?", uptake.rawValue),
+      ("Which tracer is it?", tracer.rawValue), ("What does the CT show?", ct.rawValue),
+    ]
+  }
+
   /// The attributes one by one, as evaluation compares them.
   package var json: JSON {
     .object([

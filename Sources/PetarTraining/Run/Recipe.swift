@@ -28,6 +28,8 @@ package struct Recipe: Sendable {
   package struct Stage: Sendable {
     package var name = ""
     package var tasks: [Dataset.Task] = []
+    /// Only questions of these words; empty for all.
+    package var questions: [String] = []
     package var trained = Trained.all
     package var epochs = 10
     /// Questions of each exam in an epoch; 0 for all.
@@ -132,6 +134,7 @@ extension Recipe.Stage {
     self.name = name
     let tasks = try reader.texts("tasks", Dataset.Task.allCases.map(\.rawValue))
     self.tasks = tasks.compactMap { Dataset.Task(rawValue: $0) }
+    questions = try reader.texts("questions")
     trained = try reader.choice("train", trained)
     epochs = try reader.whole("epochs", epochs, in: 1...1_000_000)
     questionsPerExam = try reader.whole("questions_per_exam", questionsPerExam, in: 0...1_000_000)
@@ -146,7 +149,7 @@ extension Recipe.Stage {
   fileprivate var json: JSON {
     .object([
       ("name", .string(name)), ("tasks", .array(tasks.map { .string($0.rawValue) })),
-      ("train", .string(trained.rawValue)),
+      ("questions", .array(questions.map { .string($0) })), ("train", .string(trained.rawValue)),
       ("epochs", .integer(epochs)), ("questions_per_exam", .integer(questionsPerExam)), ("batch", .integer(batch)),
       ("accumulation", .integer(accumulation)), ("learning_rate", .number(learningRate)), ("warm_up", .number(warmUp)),
       ("weight_decay", .number(weightDecay)), ("clip", .number(clip)),

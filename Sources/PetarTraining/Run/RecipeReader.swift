@@ -47,6 +47,14 @@ struct RecipeReader {
     return texts
   }
 
+  /// A list of any texts; none unless given.
+  mutating func texts(_ name: String) throws -> [String] {
+    guard let value = take(name) else { return [] }
+    let texts = value.elements?.compactMap(\.text) ?? []
+    guard texts.count == value.elements?.count else { throw fail(name, value, "a list of texts") }
+    return texts
+  }
+
   mutating func choice<Choice: RawRepresentable & CaseIterable>(
     _ name: String, _ standard: Choice
   ) throws -> Choice where Choice.RawValue == String {

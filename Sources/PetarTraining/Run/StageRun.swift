@@ -10,6 +10,7 @@ struct StageRun {
   let recipe: Recipe
   let settings: TrainingRun.Settings
   let dataset: Dataset
+  let kept: KeptViews
   let pool: ThreadPool
   let observer: TrainingRun.Observer
 
@@ -37,8 +38,8 @@ struct StageRun {
     guard order.count > 0 else {
       throw PetarError(
         PETAR_ERROR_INVALID_ARGUMENT,
-        "\(dataset.folder) has no question of the split train and the tasks \(stage.tasks.map(\.rawValue)) for stage "
-          + stage.name)
+        "\(dataset.folder) has no question of the split train, the tasks \(stage.tasks.map(\.rawValue))"
+          + (stage.questions.isEmpty ? "" : " and the words \(stage.questions)") + " for stage \(stage.name)")
     }
 
     let model = try TrainingModel(
@@ -60,6 +61,8 @@ struct StageRun {
       path: settings.output + "/metrics.jsonl", stage: "\(index + 1)-\(stage.name)", stepsDone: optimizer.steps)
     let validation = try validationExamples(maker)
 
+    let asked = order.askedMasks
+    kept.drop { !asked.contains($0) }
     let feed = feed(
       maker, order,
       firstBatch: optimizer.steps / stepsPerEpoch * batchesPerEpoch
@@ -126,13 +129,14 @@ struct StageRun {
     QuestionOrder(
       dataset.questions, questionsPerExam: stage.questionsPerExam > 0 ? stage.questionsPerExam : .max,
       versions: max(recipe.jitteredVersions, 1), seed: seed
-    ) { $0.split == split && stage.tasks.contains($0.task) }
+    ) { $0.split == split && stage.asks($0) }
   }
 
   private func feed(_ maker: ExampleMaker, _ order: QuestionOrder, firstBatch: Int, batches: Int) -> ExampleFeed {
     ExampleFeed(
-      maker, order, jitters: recipe.jitteredVersions > 0, batch: stage.batch, firstBatch: firstBatch, batches: batches,
-      memory: Int(recipe.memory * 0x1p30), threads: settings.threads, broken: recipe.brokenExams,
+      maker, order, jitterSeed: recipe.jitteredVersions > 0 ? settings.seed : nil, batch: stage.batch,
+      firstBatch: firstBatch, batches: batches,
+      kept: kept, threads: settings.threads, broken: recipe.brokenExams,
       onSkip: observer.onSkip)
   }
 
@@ -142,8 +146,8 @@ struct StageRun {
     let batches = min((order.count + stage.batch - 1) / stage.batch, max(Self.validationQuestions / stage.batch, 1))
     guard batches > 0 else { return [] }
     let feed = ExampleFeed(
-      maker, order, jitters: false, batch: stage.batch, firstBatch: 0, batches: batches, memory: 0,
-      threads: settings.threads, broken: recipe.brokenExams, onSkip: observer.onSkip)
+      maker, order, jitterSeed: nil, batch: stage.batch, firstBatch: 0, batches: batches,
+      kept: KeptViews(limit: 0), threads: settings.threads, broken: recipe.brokenExams, onSkip: observer.onSkip)
     return try (0..<batches).map { _ in try feed.next() }.filter { !$0.isEmpty }
   }
 
@@ -164,7 +168,7 @@ struct StageRun {
     // Organs have few texts, many times each.
     var seen: Set<[String]> = []
     for question in dataset.questions
-    where stage.tasks.contains(question.task) && question.split != .test
+    where stage.asks(question) && question.split != .test
       && seen.insert([question.question, question.answer]).inserted
     {
       let count = maker.tokens(of: question).ids.count
@@ -177,6 +181,12 @@ struct StageRun {
       longest = max(longest, count)
     }
     return longest
+  }
+}
+
+extension Recipe.Stage {
+  func asks(_ question: Dataset.Question) -> Bool {
+    tasks.contains(question.task) && (questions.isEmpty || questions.contains(question.question))
   }
 }
 

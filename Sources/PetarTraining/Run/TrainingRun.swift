@@ -92,12 +92,13 @@ package struct TrainingRun {
   ///   is kept in either case.
   package func run() throws -> String {
     var checkpoint = try start()
+    let kept = KeptViews(limit: Int(recipe.memory * 0x1p30))
     for (index, stage) in recipe.stages.enumerated() {
       let folder = "\(settings.output)/\(index + 1)-\(stage.name)"
       if !FileManager.default.fileExists(atPath: folder) {
         let run = StageRun(
-          stage: stage, index: index, recipe: recipe, settings: settings, dataset: dataset, pool: pool,
-          observer: observer)
+          stage: stage, index: index, recipe: recipe, settings: settings, dataset: dataset, kept: kept,
+          pool: pool, observer: observer)
         try run.train(from: checkpoint, to: folder)
       }
       checkpoint = folder

@@ -68,6 +68,35 @@ import Testing
     expectGradients(parameters, reference.gradients)
   }
 
+  @Test(
+    "Questions about the same views share what is seen, and get the gradients of views of their own",
+    arguments: Name.allCases)
+  func sharedViews(_ name: Name) throws {
+    let examples = try TrainingReference.examples(name)
+    let other = try #require(examples.last)
+    // Two questions about the first example's views, another's between them.
+    func batch(copying: Bool) throws -> [TrainingExample] {
+      let views = copying ? try TrainingReference.examples(name)[0] : examples[0]
+      let again = TrainingExample(global: views.global, focal: views.focal, ids: other.ids, answer: other.answer)
+      return [examples[0], other, again]
+    }
+    func gradients(copying: Bool) throws -> (loss: Double, of: [String: [Float]], bytes: Int) {
+      let parameters = try TrainingReference.parameters(name)
+      let model = try TrainingModel(parameters, pool: ThreadPool(threads: 2))
+      let loss = try model.accumulateGradients(try batch(copying: copying))
+      return (loss, TrainingReference.gradients(parameters).mapValues(Array.init), model.workspaceBytes)
+    }
+    let (shared, apart) = (try gradients(copying: false), try gradients(copying: true))
+    #expect(shared.loss == apart.loss)
+    #expect(shared.bytes < apart.bytes, "the views are seen once")
+    for (name, expected) in apart.of {
+      let got = try #require(shared.of[name])
+      let norm = expected.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+      let error = zip(got, expected).reduce(0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }.squareRoot()
+      #expect(error <= 1e-5 * norm, "\(name)")
+    }
+  }
+
   /// The stages of the paper: what is trained gets PyTorch's gradient, whatever is frozen around it.
   @Test(arguments: [
     "projector.", "vision.mask.", "vision.pet.1.", "decoder.1.", "decoder.embedding.", "vision.pet.norm.",

@@ -51,12 +51,19 @@ struct PhantomDatasetTests {
   func linesAndMasks() throws {
     let (summary, folder, _) = try Phantoms.made.get()
     let lines = try lines(folder)
-    #expect(lines.count == summary.findings + summary.organQuestions)
+    #expect(lines.count == summary.findings + summary.attributeQuestions + summary.organQuestions)
     #expect(summary.findings > 2 * Phantoms.exams)
     #expect(summary.shares.allSatisfy { $0 >= 0.0001 && $0 <= 0.02 })
     for (file, group) in Dictionary(grouping: lines, by: { "\(folder)/exams/\($0.exam)/\($0.map).nii.gz" }) {
       let there = Set(try Volume.read(niftiPath: file, unit: .label).labels())
       for line in group { #expect(there.contains(line.label), "\(line.label) of \(file)") }
+    }
+    #expect(summary.attributeQuestions == 4 * summary.findings)
+    let findings = Dictionary(
+      lines.filter { $0.task == "finding" }.map { ("\($0.exam) \($0.label)", $0.answer) }, uniquingKeysWith: { $1 })
+    for line in lines where line.task == "attribute" {
+      let finding = try #require(findings["\(line.exam) \(line.label)"])
+      #expect(line.map == "lesions" && finding.contains(line.answer), "\(line.answer) is not in: \(finding)")
     }
     for line in lines where line.task == "finding" {
       let finding = try #require(LesionFinding(parsing: line.answer))

@@ -29,10 +29,40 @@ import Testing
     for epoch in 0..<3 {
       let groups = order.groups(epoch: epoch)
       #expect(groups.joined().map(\.question).sorted() == Array(set.questions.indices))
-      #expect(groups.joined().allSatisfy { $0.version == epoch })
+      #expect(groups.joined().allSatisfy { $0.sight.version == epoch })
       #expect(groups.map { Set($0.map { set.questions[$0.question].exam }).count } == [32, 32, 6])
     }
-    #expect(order.groups(epoch: 3).joined().allSatisfy { $0.version == 0 })
+    #expect(order.groups(epoch: 3).joined().allSatisfy { $0.sight.version == 0 })
+  }
+
+  @Test("Questions about a mask follow each other and show the same views") func oneSight() throws {
+    let questions = try withTemporaryFolder { folder in
+      let lines = (0..<50).flatMap { exam in
+        // In the file the questions about the two masks of an exam alternate.
+        (0..<6).map { number in
+          """
+          {"exam": "e\(exam)", "task": "attribute", "map": "lesions", "label": \(number % 2 + 1), \
+          "question": "What is \(number)?", "answer": "A.", "split": "train"}
+          """
+        }
+      }
+      try writeText(lines.joined(separator: "\n"), to: folder + "/dataset.jsonl")
+      return try Dataset(folder: folder).questions
+    }
+    let order = QuestionOrder(questions, versions: 2, seed: 3) { _ in true }
+    let places = Array(order.groups(epoch: 1).joined())
+    #expect(places.count == 300)
+    var seen: Set<QuestionOrder.Sight> = []
+    for first in stride(from: 0, to: places.count, by: 3) {
+      let three = places[first..<first + 3]
+      #expect(Set(three.map(\.sight)).count == 1)
+      #expect(seen.insert(places[first].sight).inserted)
+      for place in three {
+        let (question, mask) = (questions[place.question], questions[place.sight.mask])
+        #expect(question.exam == mask.exam && question.label == mask.label)
+      }
+      #expect(Set(three.map(\.question)).count == 3)
+    }
   }
 
   @Test("Seed and epoch alone decide the order") func sameOrder() throws {

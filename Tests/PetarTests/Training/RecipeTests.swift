@@ -20,7 +20,7 @@ import Testing
     #expect(recipe.checkpoint == "there" && recipe.model == nil)
     #expect(recipe.stages.map(\.learningRate) == [1e-4, 5e-5])
     #expect(recipe.stages.allSatisfy { $0.epochs == 10 && $0.warmUp == 0.03 && $0.weightDecay == 0 })
-    #expect(recipe.stages.allSatisfy { $0.tasks == [.finding, .organ] })
+    #expect(recipe.stages.allSatisfy { $0.tasks == [.finding, .attribute, .organ] && $0.questions.isEmpty })
     #expect(recipe.adapters.rank == 16 && recipe.adapters.alpha == 32 && recipe.adapters.dropout == 0.05)
     // Printed with everything it did not say.
     for name in ["epochs", "learning_rate", "warm_up", "clip", "jittered_versions", "dropout"] {
@@ -39,6 +39,7 @@ import Testing
       (#"{"checkpoint": "a", "stages": [{"name": "a", "learning_rate": -1}]}"#, "learning_rate"),
       (#"{"checkpoint": "a", "stages": [{"name": "a", "train": "head"}]}"#, "mask_embedding"),
       (#"{"checkpoint": "a", "stages": [{"name": "a", "tasks": ["finding", "text"]}]}"#, "tasks"),
+      (#"{"checkpoint": "a", "stages": [{"name": "a", "questions": ["What?", 1]}]}"#, "questions"),
       (#"{"checkpoint": "a", "stages": [{"name": "a"}, {"name": "a"}]}"#, "same name"),
       (#"{"checkpoint": "a", "stages": [{"name": "../a"}]}"#, "name"),
       (#"{"checkpoint": "a", "seed": 1, "stages": [{"name": "a"}]}"#, "\"seed\""),
