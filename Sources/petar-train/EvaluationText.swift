@@ -14,7 +14,7 @@ struct EvaluationText {
     let omitted = evaluation.omitted.names
     var lines = [
       "\(evaluation.folder), \(evaluation.selection.split): \(scores.text.count) findings, "
-        + "\(short(.attribute).count) attribute questions, \(short(.organ).count) organ questions, \(scores.failures.count) failed"
+        + "\(scores.answers(.attribute).count) attribute questions, \(scores.answers(.organ).count) organ questions, \(scores.failures.count) failed"
         + (omitted.isEmpty ? "" : "; without \(omitted.joined(separator: ", "))"),
       "model \(evaluation.hash)", "",
       "                    right     of       %   95 % interval",
@@ -41,12 +41,10 @@ struct EvaluationText {
     return [("whole text", scores.text), field(.organ), field(.laterality)]
       + FindingField.attributes.map { field($0) }
       + [
-        ("attributes (mean)", scores.attributes), ("attribute answers", short(.attribute)),
-        ("organ answers", short(.organ)),
+        ("attributes (mean)", scores.attributes), ("attribute answers", scores.answers(.attribute)),
+        ("organ answers", scores.answers(.organ)),
       ]
   }
-
-  private func short(_ task: Dataset.Task) -> Proportion { evaluation.scores.answers[task] ?? Proportion() }
 
   private static func row(_ name: String, _ score: Proportion) -> String {
     guard let share = score.share, let interval = score.interval else { return name }

@@ -33,7 +33,7 @@ enum RunCommand {
     Example
       petar-train phantom --exams 100 --seed 1 --out phantoms
       petar-train run Training/petar-tiny.json --data phantoms --out run
-      petar-convert run/3-findings -o my-model.petar --weights q8
+      petar-convert run/5-findings -o my-model.petar --weights q8
 
     """
 

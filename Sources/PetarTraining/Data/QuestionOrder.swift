@@ -47,17 +47,7 @@ package struct QuestionOrder: Sendable {
     _ questions: [Dataset.Question], questionsPerExam: Int = .max, versions: Int, seed: UInt64,
     where isWanted: (Dataset.Question) -> Bool
   ) {
-    var places: [String: Int] = [:]
-    var exams: [[Int]] = []
-    for (index, question) in questions.enumerated() where isWanted(question) {
-      if let place = places[question.exam] {
-        exams[place].append(index)
-      } else {
-        places[question.exam] = exams.count
-        exams.append([index])
-      }
-    }
-    self.exams = exams
+    exams = questions.indices.filter { isWanted(questions[$0]) }.grouped { questions[$0].exam }
     var firsts: [Mask: Int] = [:]
     masks = questions.enumerated().map { index, question in
       let mask = Mask(exam: question.exam, map: question.map, label: question.label)
@@ -81,31 +71,33 @@ package struct QuestionOrder: Sendable {
     let order = exams.indices.shuffled(using: &random)
     return stride(from: 0, to: order.count, by: Self.groupSize).map { first in
       order[first..<min(first + Self.groupSize, order.count)].flatMap { exam in
-        aboutOneMask(exams[exam].shuffled(using: &random).prefix(questionsPerExam))
+        exams[exam].shuffled(using: &random).prefix(questionsPerExam).grouped { masks[$0] }
       }.shuffled(using: &random).joined().map {
         Place(question: $0, sight: Sight(mask: masks[$0], version: epoch % versions))
       }
     }
   }
 
-  /// The questions grouped by mask, in the order of each one's first.
-  private func aboutOneMask(_ questions: some Sequence<Int>) -> [[Int]] {
-    var groups: [[Int]] = []
-    var places: [Int: Int] = [:]
-    for question in questions {
-      if let place = places[masks[question]] {
-        groups[place].append(question)
-      } else {
-        places[masks[question]] = groups.count
-        groups.append([question])
-      }
-    }
-    return groups
-  }
-
   private struct Mask: Hashable {
     let exam: String
     let map: String
     let label: Int32
+  }
+}
+
+extension Sequence {
+  /// The elements of each key together, in the order in which the keys first occur.
+  fileprivate func grouped<Key: Hashable>(by key: (Element) -> Key) -> [[Element]] {
+    var groups: [[Element]] = []
+    var places: [Key: Int] = [:]
+    for element in self {
+      if let place = places[key(element)] {
+        groups[place].append(element)
+      } else {
+        places[key(element)] = groups.count
+        groups.append([element])
+      }
+    }
+    return groups
   }
 }

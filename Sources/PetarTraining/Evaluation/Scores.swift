@@ -22,14 +22,16 @@ package struct Scores: Sendable {
   package private(set) var fields: [FindingField: Proportion] = [:]
   /// Mean over findings of the part of `FindingField.attributes` that is right.
   package private(set) var attributes = Proportion()
-  /// Questions about an organ or an attribute whose answer is right.
-  package private(set) var answers: [Dataset.Task: Proportion] = [:]
   package private(set) var failures: [Answer] = []
   private var counts: [Confusion: Int] = [:]
+  private var answers: [Dataset.Task: Proportion] = [:]
 
   package init(_ answers: some Sequence<Answer>) {
     for answer in answers { add(answer) }
   }
+
+  /// Questions about an organ or an attribute whose answer is right.
+  package func answers(_ task: Dataset.Task) -> Proportion { answers[task] ?? Proportion() }
 
   /// Most frequent first.
   package var confusions: [(confusion: Confusion, count: Int)] {
@@ -91,8 +93,8 @@ extension Scores {
             + FindingField.allCases.map { ($0.rawValue, (fields[$0] ?? Proportion()).json) }
             + [("attributes_mean", attributes.json)])
       ),
-      ("organ_answers", (answers[.organ] ?? Proportion()).json),
-      ("attribute_answers", (answers[.attribute] ?? Proportion()).json), ("confusions", .array(confusions)),
+      ("organ_answers", answers(.organ).json),
+      ("attribute_answers", answers(.attribute).json), ("confusions", .array(confusions)),
       ("failed", .integer(self.failures.count)),
       ("failures", .array(failures)),
     ])

@@ -157,12 +157,12 @@ package struct PhantomDataset: Sendable {
     summary.exams = records.count
     summary.patients = Set(plans.map(\.patient)).count
     for record in records {
-      summary.findings += record.findings
-      summary.attributeQuestions += record.attributeQuestions
-      summary.organQuestions += record.lines.count - record.findings - record.attributeQuestions
-      summary.withoutQuestion += record.shares.count - record.findings
+      summary.findings += record.findings.count
+      summary.attributeQuestions += record.attributes.count
+      summary.organQuestions += record.organs.count
+      summary.withoutQuestion += record.shares.count - record.findings.count
       summary.shares += record.shares
-      summary.findingsOfTracer[record.tracer, default: 0] += record.findings
+      summary.findingsOfTracer[record.tracer, default: 0] += record.findings.count
       summary.secondsPerExam += record.seconds / Double(records.count)
     }
     return summary
@@ -178,13 +178,15 @@ private func processorSeconds() -> Double {
 
 /// What is said about one exam.
 private struct Record: Sendable {
-  let lines: [String]
-  let findings: Int
-  let attributeQuestions: Int
+  let findings: [String]
+  let attributes: [String]
+  let organs: [String]
   let shares: [Double]
   let tracer: Tracer
   let seconds: Double
   let description: JSON
+
+  var lines: [String] { findings + attributes + organs }
 
   init(_ plan: PhantomDataset.Plan, _ exam: PhantomExam, seconds: Double) {
     func line(
@@ -201,22 +203,19 @@ private struct Record: Sendable {
         ] + more
       ).text
     }
-    let findings = exam.lesions.filter(\.kept).map { lesion in
+    findings = exam.lesions.filter(\.kept).map { lesion in
       line(
         .finding, "lesions", lesion.label, PhantomDataset.findingQuestion, lesion.finding.text,
         [("attributes", lesion.finding.json)])
     }
-    let attributes = exam.lesions.filter(\.kept).flatMap { lesion in
+    attributes = exam.lesions.filter(\.kept).flatMap { lesion in
       lesion.finding.questions.map { line(.attribute, "lesions", lesion.label, $0.question, $0.answer, []) }
     }
-    let organs = exam.organLabels.map { label in
+    organs = exam.organLabels.map { label in
       line(
         .organ, "organs", label, PhantomDataset.organQuestion,
         AnatomicalClass.spoken(AnatomicalClass.names[Int(label) - 1]), [])
     }
-    self.lines = findings + attributes + organs
-    self.findings = findings.count
-    attributeQuestions = attributes.count
     self.seconds = seconds
     shares = exam.lesions.map(\.share)
     tracer = exam.patient.tracer

@@ -74,17 +74,16 @@ import Testing
   func sharedViews(_ name: Name) throws {
     let examples = try TrainingReference.examples(name)
     let other = try #require(examples.last)
-    // Two questions about the first example's views, another's between them.
-    func batch(copying: Bool) throws -> [TrainingExample] {
-      let views = copying ? try TrainingReference.examples(name)[0] : examples[0]
-      let again = TrainingExample(global: views.global, focal: views.focal, ids: other.ids, answer: other.answer)
-      return [examples[0], other, again]
-    }
-    func gradients(copying: Bool) throws -> (loss: Double, of: [String: [Float]]) {
+    // Questions about the first example's views, another's between them.
+    func gradients(copying: Bool, again count: Int = 1) throws -> (loss: Double, of: [String: [Float]], bytes: Int) {
+      let again = try (0..<count).map { _ in
+        let views = copying ? try TrainingReference.examples(name)[0] : examples[0]
+        return TrainingExample(global: views.global, focal: views.focal, ids: other.ids, answer: other.answer)
+      }
       let parameters = try TrainingReference.parameters(name)
       let model = try TrainingModel(parameters, pool: ThreadPool(threads: 2))
-      let loss = try model.accumulateGradients(try batch(copying: copying))
-      return (loss, TrainingReference.gradients(parameters).mapValues(Array.init))
+      let loss = try model.accumulateGradients([examples[0], other] + again)
+      return (loss, TrainingReference.gradients(parameters).mapValues(Array.init), model.workspaceBytes)
     }
     let (shared, apart) = (try gradients(copying: false), try gradients(copying: true))
     #expect(shared.loss == apart.loss)
@@ -94,6 +93,9 @@ import Testing
       let error = zip(got, expected).reduce(0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }.squareRoot()
       #expect(error <= 1e-5 * norm, "\(name)")
     }
+    // The workspace grows by 16 MiB: many questions tell whether their views are seen once.
+    let (few, many) = (try gradients(copying: false, again: 24), try gradients(copying: true, again: 24))
+    #expect(few.bytes < many.bytes, "the views are seen once")
   }
 
   /// The stages of the paper: what is trained gets PyTorch's gradient, whatever is frozen around it.
