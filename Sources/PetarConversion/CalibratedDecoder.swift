@@ -88,24 +88,16 @@ struct CalibratedDecoder {
   private func attend(
     _ normed: Buffer<Float>, _ weights: Matrix, _ rotary: RotaryTable, _ cache: KeyValues, into out: Buffer<Float>
   ) throws {
-    let (heads, keyHeads, headWidth) = (shape.heads, shape.keyValueHeads, shape.headWidth)
-    let (stride, width) = (weights.rows, heads * headWidth)
+    let (stride, width) = (weights.rows, shape.heads * shape.headWidth)
     let qkv = try Buffer<Float>(count: calibration.tokens * stride)
     try compute.linear(normed.base, rows: calibration.tokens, weights, into: qkv.base, scratch: scratch)
     var first = 0
     for sequence in calibration.sequences {
-      let (rows, x) = (sequence.count, qkv.base + first * stride)
-      compute.rope(
-        x, stride: stride, rows: rows, heads: heads + keyHeads, headWidth: headWidth,
-        cosines: rotary.cosines(from: 0), sines: rotary.sines(from: 0))
-      cache.spread(x, stride: stride, rows: rows, heads: heads + keyHeads, compute)
-      try cache.append(
-        keys: x + width, keyStride: stride, values: x + (heads + keyHeads) * headWidth, valueStride: stride,
-        rows: rows, compute)
+      let rows = sequence.count
       try compute.attend(
-        queries: x, stride: stride, rows: rows, heads: heads, cache,
-        mask: .causal(firstPosition: 0, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow),
-        scale: 1 / Float(headWidth).squareRoot(), into: out.base + first * width, stride: width, scratch: scratch)
+        [CausalRows(qkv: qkv.base + first * stride, rows: rows, cache, into: out.base + first * width)],
+        heads: shape.heads,
+        window: shape.slidingWindow == 0 ? nil : shape.slidingWindow, rotary, scratch: scratch)
       cache.truncate(to: 0)
       first += rows
     }

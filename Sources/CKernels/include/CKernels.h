@@ -18,8 +18,8 @@ typedef enum pk_epilogue {
 
 /* out[r][n] = sum over k of x[r][k] * w[n][k], + bias[n] if there is one, through the epilogue.
  *
- * f32, f16, i8 weights (i8 without scales: keys and values of a KV cache): fused multiply-adds over k ascending, from zero again at every multiple of PK_BLOCK; the sums of
- * the blocks are added ascending. q8 weights: exact int32 sums within a group of columns, then
+ * f32, f16, i8 weights (i8 without scales: keys and values of a KV cache): fused multiply-adds over k ascending, from
+ * zero again at every multiple of PK_BLOCK; the sums of the blocks are added ascending. q8 weights: exact int32 sums within a group of columns, then
  * total = fma(sum, weight scale * activation scale, total), groups ascending. q4 weights: the same, a weight being its
  * multiplier times its level. */
 typedef struct pk_linear {
@@ -28,6 +28,7 @@ typedef struct pk_linear {
     size_t outputs;
     size_t column_begin; /* f32, f16, i8: k runs over [column_begin, column_end) */
     size_t column_end;   /* q8, q4: columns, rounded up to a multiple of 4 or 8; column_begin is 0 */
+    const void *ahead;   /* i8: memory that is read after this call, which few rows ask for meanwhile; any address */
 
     const float *x; /* f32, f16, i8 */
     size_t x_stride;

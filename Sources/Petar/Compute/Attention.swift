@@ -20,6 +20,9 @@ package enum AttentionMask: Sendable {
 }
 
 extension Compute {
+  /// Rows whose scores are held at a time: a multiple of every kernel's tile.
+  static let attentionRows = 48
+
   /// `softmax(scale * q kᵀ) v` for each row and head.
   ///
   /// With fewer key heads than query heads, `heads / cache.heads` neighbouring query heads share one. Softmax takes
@@ -37,9 +40,9 @@ extension Compute {
     guard rows > 0 else { return }
     try check(stride: min(stride, outStride), rows: rows, heads: heads, cache, mask)
     let scoreStride = roundedUp(cache.count, to: 16)
-    // 48 rows, a multiple of every kernel's tile, or fewer if that leaves threads without work.
+    // Fewer rows if that many leave threads without work.
     let share = roundedUp((rows * heads + pool.threads * 4 - 1) / (pool.threads * 4), to: 12)
-    let block = min(48, share, rows)
+    let block = min(Self.attentionRows, share, rows)
     let blocks = (rows + block - 1) / block
     guard let bytes = product(min(pool.threads, heads * blocks), block, scoreStride, 4) else {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: attention over \(cache.count) positions")
@@ -99,7 +102,7 @@ extension Compute {
   }
 
   /// Some rows of one query head.
-  private struct BlockOfRows {
+  struct BlockOfRows {
     let queries: UnsafePointer<Float>
     let stride: Int
     let rows: Range<Int>
@@ -110,8 +113,10 @@ extension Compute {
     let scoreStride: Int
   }
 
-  private func attend(
-    _ block: BlockOfRows, keyHead: Int, _ cache: KeyValues, _ mask: AttentionMask, _ scale: Float
+  /// - Parameter ahead: what is read after this head; nil if that is not known.
+  func attend(
+    _ block: BlockOfRows, keyHead: Int, _ cache: KeyValues, _ mask: AttentionMask, _ scale: Float,
+    ahead: UnsafeRawPointer? = nil
   ) {
     let count = block.rows.count
     let seen = { (row: Int) in mask.positions(row: block.rows.lowerBound + row, count: cache.count) }
@@ -122,6 +127,7 @@ extension Compute {
     scores.panel_bytes = cache.keyPanelBytes
     scores.outputs = end
     scores.column_end = cache.headWidth
+    scores.ahead = UnsafeRawPointer(cache.values(head: keyHead))
     scores.x = block.queries
     scores.x_stride = block.stride
     scores.out = block.scores
@@ -138,6 +144,7 @@ extension Compute {
     sums.outputs = cache.headWidth
     sums.column_begin = begin
     sums.column_end = end
+    sums.ahead = ahead ?? scores.weights
     sums.x = UnsafePointer(block.scores)
     sums.x_stride = block.scoreStride
     sums.out = block.out

@@ -66,22 +66,6 @@ package struct Compute: Sendable {
     overRows(rows, width) { row in kernel?(x + row * width, y + row * width, width) }
   }
 
-  /// Rotary position embedding in place, halves rotated: in each of `heads` heads of a row the pairs
-  /// `(x[i], x[i + headWidth / 2])` turn by the angle whose cosine and sine are given.
-  /// - Parameters:
-  ///   - stride: floats from one row to the next.
-  ///   - cosines: for each row `headWidth / 2` values; `sines` likewise.
-  package func rope(
-    _ x: UnsafeMutablePointer<Float>, stride: Int, rows: Int, heads: Int, headWidth: Int,
-    cosines: UnsafePointer<Float>, sines: UnsafePointer<Float>
-  ) {
-    var rope = RoPE(
-      kernels: kernels, x: x, stride: stride, heads: heads, headWidth: headWidth, cosines: cosines, sines: sines)
-    overRows(rows, heads * headWidth, &rope) { rope, row, _ in
-      rope.assumingMemoryBound(to: RoPE.self).pointee.compute(row)
-    }
-  }
-
   /// Calls `body` for every row, in parts that are worth a thread.
   private func overRows(_ rows: Int, _ width: Int, _ body: (Int) -> Void) {
     withoutActuallyEscaping(body) { body in
@@ -134,23 +118,6 @@ package struct Compute: Sendable {
 
     func compute(_ row: Int) {
       prelude.apply(kernels, x + row * prelude.inputWidth(width), width: width, into: y + row * width)
-    }
-  }
-
-  private struct RoPE {
-    let kernels: pk_kernels
-    let x: UnsafeMutablePointer<Float>
-    let stride: Int
-    let heads: Int
-    let headWidth: Int
-    let cosines: UnsafePointer<Float>
-    let sines: UnsafePointer<Float>
-
-    func compute(_ row: Int) {
-      let half = headWidth / 2
-      for head in 0..<heads {
-        kernels.rope(x + row * stride + head * headWidth, half, cosines + row * half, sines + row * half)
-      }
     }
   }
 }

@@ -71,22 +71,29 @@ package final class KeyValues {
       throw PetarError(
         PETAR_ERROR_INTERNAL, "\(rows) positions do not fit behind \(count) of \(capacity) in the KV cache")
     }
-    let first = count
-    func appendHead(_ head: Int) {
-      let append = precision == .f32 ? pk_append_f32 : pk_append_i8
-      let scales = scales(head: head)
+    compute.pool.run(heads) { head in
       append(
-        compute.instructionSet.kernels, newKeys + head * headWidth, keyStride, newValues + head * headWidth,
-        valueStride, rows, headWidth, first, keys(head: head), values(head: head), roundedCapacity * 16, scales?.keys,
-        scales?.values)
+        head: head, keys: newKeys + head * headWidth, keyStride: keyStride, values: newValues + head * headWidth,
+        valueStride: valueStride, rows: rows, compute)
     }
-    if rows > 16 {
-      compute.pool.run(heads) { appendHead($0) }
-    } else {
-      for head in 0..<heads { appendHead(head) }
-    }
-    count += rows
+    advance(by: rows)
   }
+
+  /// As `append` for one head, whose rows the pointers are at; for `advance` to count when all heads have them. There
+  /// is room for `rows`.
+  func append(
+    head: Int, keys newKeys: UnsafePointer<Float>, keyStride: Int, values newValues: UnsafePointer<Float>,
+    valueStride: Int, rows: Int, _ compute: Compute
+  ) {
+    let append = precision == .f32 ? pk_append_f32 : pk_append_i8
+    let scales = scales(head: head)
+    append(
+      compute.instructionSet.kernels, newKeys, keyStride, newValues, valueStride, rows, headWidth, count,
+      keys(head: head), values(head: head), roundedCapacity * 16, scales?.keys, scales?.values)
+  }
+
+  /// Counts positions that every head has been given.
+  func advance(by rows: Int) { count += rows }
 
   /// Begins as a copy of the positions of `other`, which has the same shape.
   package func copy(_ other: KeyValues) {
@@ -98,19 +105,13 @@ package final class KeyValues {
     count = other.count
   }
 
-  /// Rotates queries and keys alike, `rows` rows of heads side by side, before the keys are appended; scores stay what
-  /// they are. Keys have channels far larger than the others, which would leave those few steps of int8; the
+  /// Rotates heads of queries and keys alike, `heads` of them side by side, before the keys are appended; scores stay
+  /// what they are. Keys have channels far larger than the others, which would leave those few steps of int8; the
   /// Walsh-Hadamard transform of a head spreads them (as in `MatrixLayout`). f32 has no need of it.
-  package func spread(
-    _ x: UnsafeMutablePointer<Float>, stride: Int, rows: Int, heads: Int, _ compute: Compute
-  ) {
+  func spread(_ x: UnsafeMutablePointer<Float>, heads: Int, _ kernels: pk_kernels) {
     let block = MatrixLayout.widestRotation(columns: headWidth)
     guard precision == .int8, block > 1 else { return }
-    let width = heads * headWidth
-    for row in 0..<rows {
-      let heads = x + row * stride
-      compute.kernels.hadamard(heads, heads, width, block)
-    }
+    kernels.hadamard(x, x, heads * headWidth, block)
   }
 
   /// Forgets the positions from `count` on.

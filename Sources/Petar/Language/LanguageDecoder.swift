@@ -14,8 +14,9 @@ package final class LanguageDecoder {
   private var rotary: RotaryTable
   private var workspace: Workspace?
   private var spare: DecoderSequence?
-  /// The rows at hand; a member so that a step allocates nothing.
+  /// The rows at hand, and what a layer's attention sees of them; members so that a step allocates nothing.
   private var block: [Segment] = []
+  private var attending: [CausalRows] = []
 
   /// Rows that are computed together at most; bounds the memory of a long prompt.
   private static let blockRows = 512
@@ -182,7 +183,7 @@ package final class LanguageDecoder {
     try compute.linear(
       hidden, rows: rows, after: .rmsNorm(weight: layer.attentionNorm.base, epsilon: shape.normEpsilon), layer.qkv,
       into: space.qkv.base, scratch: scratch)
-    for segment in block { try attend(segment, layer: index, space) }
+    try attend(layer: index, space)
     try compute.linear(space.attended.base, rows: rows, layer.out, into: hidden, .add, scratch: scratch)
 
     try compute.linear(
@@ -192,26 +193,18 @@ package final class LanguageDecoder {
       space.gateUp.base, rows: rows, after: .siluGate, layer.down, into: hidden, .add, scratch: scratch)
   }
 
-  /// A text's rows look at the text's own positions.
-  private func attend(_ segment: Segment, layer: Int, _ space: Workspace) throws {
-    let (heads, keyValueHeads, headWidth) = (shape.heads, shape.keyValueHeads, shape.headWidth)
-    let stride = (heads + 2 * keyValueHeads) * headWidth
-    let rows = segment.rows.count
-    let qkv = space.qkv.base + segment.rows.lowerBound * stride
-    let (position, cache) = (segment.text.length, segment.text.caches[layer])
-    // Queries and keys lie side by side and turn alike.
-    compute.rope(
-      qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, headWidth: headWidth,
-      cosines: rotary.cosines(from: position), sines: rotary.sines(from: position))
-    cache.spread(qkv, stride: stride, rows: rows, heads: heads + keyValueHeads, compute)
-    try cache.append(
-      keys: qkv + heads * headWidth, keyStride: stride, values: qkv + (heads + keyValueHeads) * headWidth,
-      valueStride: stride, rows: rows, compute)
+  private func attend(layer: Int, _ space: Workspace) throws {
+    let width = shape.heads * shape.headWidth
+    let stride = width + 2 * shape.keyValueHeads * shape.headWidth
+    defer { attending.removeAll(keepingCapacity: true) }
+    for segment in block {
+      attending.append(
+        CausalRows(
+          qkv: space.qkv.base + segment.rows.lowerBound * stride, rows: segment.rows.count,
+          segment.text.caches[layer], into: space.attended.base + segment.rows.lowerBound * width))
+    }
     try compute.attend(
-      queries: qkv, stride: stride, rows: rows, heads: heads, cache,
-      mask: .causal(firstPosition: position, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow),
-      scale: 1 / Float(headWidth).squareRoot(),
-      into: space.attended.base + segment.rows.lowerBound * heads * headWidth, stride: heads * headWidth,
+      attending, heads: shape.heads, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow, rotary,
       scratch: scratch)
   }
 
