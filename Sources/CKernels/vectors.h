@@ -24,7 +24,8 @@ typedef uint8_t v64u __attribute__((ext_vector_type(64)));
 #define PK_UNROLL _Pragma("clang loop unroll(full)")
 #define PK_FOUR_STEPS _Pragma("clang loop unroll_count(4)")
 
-/* How far ahead of a single panel, read from memory once, its bytes are asked for. */
+/* How far ahead of a single panel, read from memory once, its bytes are asked for. Into the first-level cache: asked for
+ * into the second, weights for 8 rows take 17 % longer (Zen 4). */
 #define PK_PREFETCH 4096
 
 #endif /* PK_VECTORS_H */
