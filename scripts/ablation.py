@@ -64,6 +64,7 @@ COLUMNS = (
     ("organ", "organ"),
     ("laterality", "laterality"),
     ("attributes", "attributes_mean"),
+    ("CT", "ct"),
     ("whole text", "text"),
     ("BLEU", "bleu_4"),
     ("CIDEr", "cider"),
@@ -134,7 +135,8 @@ def page(table: list[tuple[Row, list[dict[str, float]]]]) -> str:
         "# What each ingredient is worth",
         "",
         "Written by `make ablation`: the rows of the paper's ablation, trained by `Training/ablation.json` on the "
-        f"findings of {TRAINING_EXAMS} phantoms and asked those of {TEST_EXAMS} others; mean and standard deviation "
+        f"findings of {TRAINING_EXAMS} phantoms, their attributes asked alone, too, and asked the findings of "
+        f"{TEST_EXAMS} others; mean and standard deviation "
         f"over {len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr by `scripts/score_text.py`. "
         "Phantoms are drawings by rule: the table says what the method can use, not how well it works on patients.",
         "",
@@ -153,8 +155,8 @@ def draw(table: list[tuple[Row, list[dict[str, float]]]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = COLUMNS[:4]
-    figure, axes = pyplot.subplots(1, len(columns), figsize=(11, 3.2), sharey=True, layout="constrained")
+    columns = COLUMNS[:5]
+    figure, axes = pyplot.subplots(1, len(columns), figsize=(13, 3.2), sharey=True, layout="constrained")
     names = [row.name.replace("-", " + ") for row, _ in table]
     for axis, (title, key) in zip(axes, columns):
         values: list[list[float]] = [[score[key] for score in scores] for _, scores in table]
