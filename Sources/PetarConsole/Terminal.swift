@@ -64,9 +64,11 @@ package enum Interrupt {
     }
   }
 
-  package static func check() throws {
+  /// - Parameter outcome: what became of the work.
+  /// - Throws: `PETAR_CANCELLED` if it was asked for.
+  package static func check(outcome: String = "nothing was left behind") throws {
     guard !requested.load(ordering: .relaxed) else {
-      throw PetarError(PETAR_CANCELLED, "interrupted; nothing was left behind")
+      throw PetarError(PETAR_CANCELLED, "interrupted; \(outcome)")
     }
   }
 }

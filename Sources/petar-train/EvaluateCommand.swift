@@ -85,7 +85,7 @@ enum EvaluateCommand {
     }
     do {
       defer { bar.close() }
-      try evaluator.run(questions, checkpoint: Interrupt.check) { index, answer in
+      try evaluator.run(questions, checkpoint: { try Interrupt.check() }) { index, answer in
         answers[index] = answer
         done += 1
         bar.show(done, questions.count)

@@ -86,7 +86,7 @@ private final class Screen: Sendable {
     observer.onSkip = { question, error in
       printError("\nskipped exam \(question.exam), \(question.map) \(question.label): \(error.message)\n")
     }
-    observer.check = { try Interrupt.check() }
+    observer.check = { try Interrupt.check(outcome: "the same command goes on from here") }
     return observer
   }
 

@@ -117,7 +117,7 @@ def test_interrupted(training: Training, whole: dict[str, bytes]) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
-    assert process.returncode == INTERRUPTED and "interrupted" in said
+    assert process.returncode == INTERRUPTED and "interrupted; the same command goes on" in said
     done = training.run("interrupted")
     assert done.returncode == 0 and "going on after step" in done.stderr
     assert training.model("interrupted") == whole
