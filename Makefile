@@ -111,7 +111,7 @@ demo: $(TOOLS) build/demo/dataset.jsonl
 	build/bin/petar-describe --model Models/petar-tiny.petar --pet $(DEMO)/pet.nii.gz --ct $(DEMO)/ct.nii.gz \
 	  --mask $(DEMO)/lesions.nii.gz --label 3
 	@echo
-	@echo "What the phantom's maker says of it (the model gets two of three findings wholly right: Models/petar-tiny.md):"
+	@echo "What the phantom's maker says of it (how often the model is right: Models/petar-tiny.md):"
 	@sed -n 's/.*"task": "finding".*"label": 3, .*"answer": "\([^"]*\)".*/\1/p' build/demo/dataset.jsonl
 
 # ---- Tests -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     python tower_monai.py run                          measures once and prints one JSON object
 
-Needs: monai, torch, numpy.
+Needs: monai, einops, torch, numpy.
 """
 
 from __future__ import annotations

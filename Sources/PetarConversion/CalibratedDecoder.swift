@@ -97,7 +97,7 @@ struct CalibratedDecoder {
       try compute.attend(
         [CausalRows(qkv: qkv.base + first * stride, rows: rows, cache, into: out.base + first * width)],
         heads: shape.heads,
-        window: shape.slidingWindow == 0 ? nil : shape.slidingWindow, rotary, scratch: scratch)
+        window: shape.attentionWindow, rotary, scratch: scratch)
       cache.truncate(to: 0)
       first += rows
     }

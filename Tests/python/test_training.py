@@ -94,6 +94,13 @@ def test_the_loss_falls(training: Training, whole: dict[str, bytes]) -> None:
     assert any("validation_loss" in line for line in training.metrics("whole"))
 
 
+def test_a_stage_asks_its_questions_alone(training: Training, whole: dict[str, bytes]) -> None:
+    lines = map(json.loads, (training.data / "dataset.jsonl").read_text().splitlines())
+    shapes = [line for line in lines if line["question"] == "What is its shape?" and line["split"] == "train"]
+    steps = [line for line in training.metrics("whole") if line["stage"] == "2-shapes" and "loss" in line]
+    assert len(shapes) > 4 and len(steps) == (len(shapes) + 3) // 4
+
+
 def test_killed_again_and_again(training: Training, whole: dict[str, bytes]) -> None:
     for steps in (1, 7, 19, 27, 34, 52):
         process = subprocess.Popen(training.command("killed"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -19,9 +19,9 @@ typedef enum pk_epilogue {
 /* out[r][n] = sum over k of x[r][k] * w[n][k], + bias[n] if there is one, through the epilogue.
  *
  * f32, f16, i8 weights (i8 without scales: keys and values of a KV cache): fused multiply-adds over k ascending, from
- * zero again at every multiple of PK_BLOCK; the sums of the blocks are added ascending. q8 weights: exact int32 sums within a group of columns, then
- * total = fma(sum, weight scale * activation scale, total), groups ascending. q4 weights: the same, a weight being its
- * multiplier times its level. */
+ * zero again at every multiple of PK_BLOCK; the sums of the blocks are added ascending. q8 weights: exact int32 sums
+ * within a group of columns, then total = fma(sum, weight scale * activation scale, total), groups ascending. q4
+ * weights: the same, a weight being its multiplier times its level. */
 typedef struct pk_linear {
     const void *weights; /* panels of 16 outputs, see MatrixLayout */
     size_t panel_bytes;  /* from one panel to the next */

@@ -204,7 +204,7 @@ package final class LanguageDecoder {
           segment.text.caches[layer], into: space.attended.base + segment.rows.lowerBound * width))
     }
     try compute.attend(
-      attending, heads: shape.heads, window: shape.slidingWindow == 0 ? nil : shape.slidingWindow, rotary,
+      attending, heads: shape.heads, window: shape.attentionWindow, rotary,
       scratch: scratch)
   }
 

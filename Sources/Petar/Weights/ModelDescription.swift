@@ -75,6 +75,8 @@ package struct ModelDescription: Sendable, Equatable {
     package var ropeTheta = 10000.0
     /// Positions a query may look back at, itself included; 0 for no window.
     package var slidingWindow = 0
+    /// Positions that a row sees, its own among them; nil for all before it.
+    package var attentionWindow: Int? { slidingWindow == 0 ? nil : slidingWindow }
     /// Longest prompt plus answer, in tokens.
     package var context = 0
     /// The embedding matrix is the head too.

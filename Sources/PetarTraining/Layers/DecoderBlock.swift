@@ -24,7 +24,7 @@ struct DecoderBlock: ResidualBlock {
     qkv = try LinearLayer(parameters, weight: TensorName.qkv(layer))
     attention = Attention(
       heads: shape.heads, keyHeads: shape.keyValueHeads, headWidth: shape.headWidth, causal: true,
-      window: shape.slidingWindow == 0 ? nil : shape.slidingWindow)
+      window: shape.attentionWindow)
     out = try LinearLayer(parameters, weight: TensorName.attentionOut(layer))
     ffnNorm = RMSNormLayer(weight: try Weight(parameters, TensorName.ffnNorm(layer)), epsilon: shape.normEpsilon)
     gateUp = try LinearLayer(parameters, weight: TensorName.gateUp(layer))
