@@ -119,17 +119,22 @@ struct Warp: Sendable {
         }
       }
     }
-    for j in 0..<rows {
-      for i in 0..<columns {
-        var place = straightAtlas(grid.place(i, j, slice))
-        for axis in 0..<3 {
-          var sum: Float = 0
-          for row in (axis * Self.waves)..<((axis + 1) * Self.waves) {
-            sum += alongX[row * columns + i] * alongYZ[row * rows + j]
+    var sums = [Float](repeating: 0, count: columns)
+    sums.withUnsafeMutableBufferPointer { sums in
+      alongX.withUnsafeBufferPointer { alongX in
+        for j in 0..<rows {
+          let line = UnsafeMutableBufferPointer(rebasing: places[(j * columns)..<((j + 1) * columns)])
+          for i in 0..<columns { line[i] = straightAtlas(grid.place(i, j, slice)) }
+          for axis in 0..<3 {
+            // Column by column in the innermost loop, which the compiler turns into vectors.
+            sums.update(repeating: 0)
+            for row in (axis * Self.waves)..<((axis + 1) * Self.waves) {
+              let (weight, start) = (alongYZ[row * rows + j], row * columns)
+              for i in 0..<columns { sums[i] += alongX[start + i] * weight }
+            }
+            for i in 0..<columns { line[i][axis] += sums[i] }
           }
-          place[axis] += sum
         }
-        places[j * columns + i] = place
       }
     }
   }
