@@ -1,14 +1,16 @@
 import CPetar
 import Petar
 
+/// The token that stands for one vision token.
+package let imageTokenText = "<im_patch>"
+
 /// The tokenizer of a checkpoint folder, and the files it was read from.
 struct CheckpointTokenizer {
   let definition: TokenizerDefinition
-  /// The id of <im_patch>, which stands for one vision token.
+  /// The id of `imageTokenText`.
   let imageToken: Int32
   let files: [SourceFile]
 
-  private static let imageText = "<im_patch>"
   private static let fileNames = [
     "added_tokens.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
   ]
@@ -17,10 +19,10 @@ struct CheckpointTokenizer {
   init(folder: String) throws {
     definition = try readTokenizer(folder: folder)
     let tokenizer = try Tokenizer(definition, source: folder)
-    guard let imageToken = tokenizer.id(of: Self.imageText) else {
+    guard let imageToken = tokenizer.id(of: imageTokenText) else {
       throw PetarError(
         PETAR_ERROR_BAD_FILE,
-        "\(folder): the tokenizer has no token \(Self.imageText); copy added_tokens.json and tokenizer_config.json from "
+        "\(folder): the tokenizer has no token \(imageTokenText); copy added_tokens.json and tokenizer_config.json from "
           + "the checkpoint too")
     }
     self.imageToken = imageToken

@@ -32,27 +32,3 @@ package struct CheckpointWeights {
     }
   }
 }
-
-/// A .safetensors file of any names, opened to read f32 values from.
-package struct TensorFile {
-  private let path: String
-  private let tensors: [String: CheckpointTensor]
-
-  /// - Throws: `PETAR_ERROR_BAD_FILE` when the file breaks a rule of the format, `PETAR_ERROR_IO`.
-  package init(path: String) throws {
-    self.path = path
-    let all = try Safetensors.tensors(of: SourceFile(path: path)).map { ($0.name, $0) }
-    tensors = Dictionary(all) { first, _ in first }
-  }
-
-  /// All values of a tensor.
-  /// - Throws: `PETAR_ERROR_BAD_FILE` for a tensor that is missing, of another shape or not finite.
-  package func read(_ name: String, shape: [Int], into target: UnsafeMutablePointer<Float>) throws {
-    guard let tensor = tensors[name], tensor.type != nil, tensor.shape == shape else {
-      let found = tensors[name].map { "\($0.typeName) \($0.shape)" } ?? "missing"
-      throw PetarError(PETAR_ERROR_BAD_FILE, "\(path): tensor \(name) of shape \(shape) is expected, it is \(found)")
-    }
-    let plan = TensorPlan(name: name, kind: .vector, parts: [.init(name: name, shape: shape)])
-    try RowReader(plan, tensors: tensors, blockRows: 1).read(first: 0, count: 1, into: target)
-  }
-}

@@ -64,8 +64,8 @@ package struct TensorPlanner {
     return planner.plans
   }
 
-  static let visionPrefix = "model.vision_tower.vision_tower."
-  static let ctPrefix = "model.vision_tower.ct_tower."
+  package static let visionPrefix = "model.vision_tower.vision_tower."
+  package static let ctPrefix = "model.vision_tower.ct_tower."
   static let projectorPrefix = "model.mm_projector.projector."
   static let layerPrefix = "model.layers."
 

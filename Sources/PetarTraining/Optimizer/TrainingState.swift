@@ -20,7 +20,7 @@ extension AdamW {
   /// Reads what `write` wrote, for the same model with the same tensors trained.
   /// - Throws: `PETAR_ERROR_BAD_FILE` when it is of another model or other tensors were trained, `PETAR_ERROR_IO`.
   package func read(state path: String) throws {
-    let file = try TensorFile(path: path)
+    let file = try NamedTensors(file: path)
     var count: Float = 0
     try file.read(Self.stepsName, shape: [1], into: &count)
     for (name, values) in stateTensors { try file.read(name, shape: [values.count], into: values.base) }

@@ -3,8 +3,8 @@ import Foundation
 import Petar
 import PetarConversion
 
-/// A checkpoint that starts from nothing: settings from a recipe, a tokenizer trained on the data set's own texts, random
-/// weights.
+/// A checkpoint that starts from nothing, or from a decoder and towers that were trained apart: settings from a recipe;
+/// the decoder's tokenizer, or one trained on the data set's own texts; random weights for what has none.
 package struct NewModel {
   /// config.json as the recipe gives it; what is fixed by the architecture is added.
   package let settings: [(name: String, value: JSONValue)]
@@ -18,8 +18,8 @@ package struct NewModel {
     self.seed = seed
   }
 
-  /// What a checkpoint's shapes tell and its config.json does not.
-  private static let shapes = ["vision_width", "vision_layers", "vision_mlp", "shared_tower"]
+  /// What the checkpoint's shapes will tell, and the parts to start from: not for its config.json.
+  private static let apart = ["vision_width", "vision_layers", "vision_mlp", "shared_tower", "decoder", "towers"]
 
   private static let fixed: [(name: String, value: JSONValue)] = [
     ("model_type", .string("lamed_phi3")), ("sliding_window", .number(2047)), ("image_channel", .number(1)),
@@ -43,37 +43,59 @@ package struct NewModel {
     } catch {
       throw PetarError(PETAR_ERROR_IO, "cannot write \(parts): \(error.localizedDescription)")
     }
-    let tokens = try SentencePieceTraining(vocabulary: vocabulary).run(texts, into: parts)
-
-    var config = settings.filter { !Self.shapes.contains($0.name) }
-    if let heads = config.first(where: { $0.name == "num_attention_heads" }) {
-      config += [("num_key_value_heads", heads.value)].filter { pair in !config.contains { $0.name == pair.0 } }
+    let decoder = try part("decoder").map(PretrainedDecoder.init)
+    let towers = try part("towers").map(PretrainedTowers.init)
+    var config = settings.filter { !Self.apart.contains($0.name) }
+    var generation = decoder?.generation ?? []
+    let image: Int32
+    if let decoder {
+      let tokens = try decoder.writeTokenizer(to: parts)
+      image = tokens.image
+      config.complete(with: [("vocab_size", .number(Double(tokens.vocabulary)))] + decoder.config)
+    } else {
+      let tokens = try SentencePieceTraining(vocabulary: vocabulary).run(texts, into: parts)
+      image = tokens.image
+      let end = JSONValue.number(Double(tokens.endOfText))
+      generation = [("bos_token_id", .number(1)), ("eos_token_id", end), ("max_new_tokens", .number(128))]
+      config.complete(with: [
+        ("vocab_size", .number(Double(tokens.count))), ("bos_token_id", .number(1)), ("eos_token_id", end),
+        ("pad_token_id", end),
+      ])
     }
-    config += Self.fixed.filter { fixed in !config.contains { $0.name == fixed.name } }
-    config += [
-      ("vocab_size", .number(Double(tokens.count))), ("bos_token_id", .number(1)),
-      ("eos_token_id", .number(Double(tokens.endOfText))), ("pad_token_id", .number(Double(tokens.endOfText))),
-    ]
-    let generation: [(name: String, value: JSONValue)] = [
-      ("bos_token_id", .number(1)), ("eos_token_id", .number(Double(tokens.endOfText))),
-      ("max_new_tokens", .number(128)),
-    ]
+    if let heads = config.first(where: { $0.name == "num_attention_heads" }) {
+      config.complete(with: [("num_key_value_heads", heads.value)])
+    }
+    config.complete(with: Self.fixed)
     for (name, members) in [("config.json", config), ("generation_config.json", generation)] {
       try writeFile(Array((JSONValue.object(members).json.text + "\n").utf8), path: "\(parts)/\(name)")
     }
-    let model = try description(config, generation, imageToken: tokens.image)
-    let parameters = try Parameters(model, plans: TensorPlanner.plans(for: model, fused: true))
+    let fused = decoder?.isFused ?? true
+    let model = try description(config, generation, fused: fused, towers, imageToken: image)
+    let parameters = try Parameters(model, plans: TensorPlanner.plans(for: model, fused: fused))
     parameters.initialize(seed: seed)
+    try decoder?.fill(parameters)
+    try towers?.fill(parameters)
     try parameters.write(checkpoint: folder, settingsFrom: parts)
   }
 
+  /// The folder of a part that is trained already; nil if the recipe names none.
+  private func part(_ name: String) throws -> String? {
+    guard let value = settings.first(where: { $0.name == name })?.value else { return nil }
+    guard let path = value.text else {
+      throw PetarError(
+        PETAR_ERROR_BAD_FILE, "the recipe's \"model\": \"\(name)\" is \(value.written), not the path of a folder")
+    }
+    return path
+  }
+
   private func description(
-    _ config: [(name: String, value: JSONValue)], _ generation: [(name: String, value: JSONValue)], imageToken: Int32
+    _ config: [(name: String, value: JSONValue)], _ generation: [(name: String, value: JSONValue)], fused: Bool,
+    _ towers: PretrainedTowers?, imageToken: Int32
   ) throws -> ModelDescription {
     func dictionary(_ members: [(name: String, value: JSONValue)]) -> [String: JSONValue] {
       Dictionary(members.map { ($0.name, $0.value) }) { first, _ in first }
     }
-    let read = CheckpointSettings(config: dictionary(config), generation: dictionary(generation), fused: true)
+    let read = CheckpointSettings(config: dictionary(config), generation: dictionary(generation), fused: fused)
     var problems = read.problems
     var model = read.description
     let given = dictionary(settings)
@@ -84,9 +106,10 @@ package struct NewModel {
       }
       return size
     }
-    model.vision.width = size("vision_width")
-    model.vision.layers = size("vision_layers")
-    model.vision.mlpWidth = size("vision_mlp")
+    model.vision.width = towers?.width ?? size("vision_width")
+    model.vision.layers = towers?.layers ?? size("vision_layers")
+    model.vision.mlpWidth = towers?.mlpWidth ?? size("vision_mlp")
+    model.vision.qkvBias = towers?.qkvBias ?? false
     model.vision.sharedTower = given["shared_tower"]?.flag ?? false
     model.prompt.imageToken = imageToken
     guard problems.isEmpty else {
@@ -95,5 +118,12 @@ package struct NewModel {
     }
     try model.validate(source: "the recipe's \"model\"")
     return model
+  }
+}
+
+extension [(name: String, value: JSONValue)] {
+  /// Adds the members whose names are not there yet.
+  fileprivate mutating func complete(with others: Self) {
+    for other in others where !contains(where: { $0.name == other.name }) { append(other) }
   }
 }

@@ -43,9 +43,10 @@ package struct Recipe: Sendable {
     package var clip = 1.0
   }
 
-  /// config.json of a new model, with the numbers that a checkpoint's shapes tell; nil to start from a checkpoint.
+  /// config.json of a new model, with the numbers that a checkpoint's shapes tell and the folders of the parts that are
+  /// trained already; nil to start from a checkpoint.
   package var model: [(name: String, value: JSONValue)]?
-  /// Tokens of the tokenizer that a new model gets.
+  /// Tokens of the tokenizer that a new model gets; 0 where its decoder has one.
   package var vocabulary = 0
   /// Folder of the checkpoint that is trained on.
   package var checkpoint: String?
@@ -70,7 +71,8 @@ package struct Recipe: Sendable {
     if let model = reader.take("model") {
       guard let members = model.members else { throw reader.fail("model", model, "an object") }
       self.model = members
-      vocabulary = try reader.whole("vocabulary", 512, in: 300...1 << 20)
+      // A decoder brings its own tokenizer.
+      if model["decoder"] == nil { vocabulary = try reader.whole("vocabulary", 512, in: 300...1 << 20) }
     }
     checkpoint = try reader.text("checkpoint")
     guard (model == nil) != (checkpoint == nil) else {
@@ -103,7 +105,7 @@ package struct Recipe: Sendable {
     var members: [(String, JSON)] = []
     if let model {
       members.append(("model", .object(model.map { ($0.name, $0.value.json) })))
-      members.append(("vocabulary", .integer(vocabulary)))
+      if vocabulary > 0 { members.append(("vocabulary", .integer(vocabulary))) }
     }
     if let checkpoint { members.append(("checkpoint", .string(checkpoint))) }
     members += [

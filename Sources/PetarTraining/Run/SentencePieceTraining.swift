@@ -16,7 +16,7 @@ struct SentencePieceTraining {
   let vocabulary: Int
 
   private static let corpus = "texts.tmp"
-  private static let added = ["<|endoftext|>", "<im_patch>"]
+  private static let added = ["<|endoftext|>", imageTokenText]
 
   /// Writes tokenizer.model and the files beside it. The same texts give the same bytes.
   /// - Throws: `PETAR_ERROR_UNSUPPORTED` when there is no spm_train, `PETAR_ERROR_IO` with what it said.
@@ -66,13 +66,15 @@ struct SentencePieceTraining {
     }
   }
 
-  /// Named and flagged as Phi-3 has them.
+  /// Of an added token, as Phi-3 has them.
+  static let flags = [
+    ("lstrip", false), ("normalized", false), ("rstrip", false), ("single_word", false), ("special", true),
+  ]
+
+  /// Named as Phi-3 has them.
   private func writeSettings(_ pieces: Int, _ folder: String) throws {
     func token(_ text: String) -> JSON {
-      .object([
-        ("content", .string(text)), ("lstrip", .bool(false)), ("normalized", .bool(false)), ("rstrip", .bool(false)),
-        ("single_word", .bool(false)), ("special", .bool(true)),
-      ])
+      .object([("content", .string(text))] + Self.flags.map { ($0, .bool($1)) })
     }
     let all =
       ["<unk>", "<s>", "</s>"].enumerated().map { ("\($0)", token($1)) }
