@@ -21,6 +21,7 @@ IMAGE = "<im_patch>"
 
 
 def write_part(folder: Path, specs: list[Spec], config: dict[str, Any], rename: tuple[str, str] = ("", "")) -> None:
+    """Weights and settings alone."""
     folder.mkdir()
     made = [(name, shape, checkpoint.generate(SPEC, name, shape, kind)) for name, shape, kind in specs]
     tensors = [(name.replace(*rename), shape, checkpoint.encode(values, "F32")) for name, shape, values in made]
@@ -28,11 +29,10 @@ def write_part(folder: Path, specs: list[Spec], config: dict[str, Any], rename: 
     checkpoint.write_json(folder / "config.json", config)
 
 
-def write_decoder(folder: Path, tokenizer: Path, rows: int) -> None:
-    """A Phi-3 as its makers publish it: no towers, no token for images."""
-    specs = [(n, (rows, s[1]) if s[0] == SPEC.vocabulary else s, kind) for n, s, kind in checkpoint.decoder_specs(SPEC)]
-    config = {**checkpoint.decoder_config(SPEC), "model_type": "phi3", "vocab_size": rows}
-    write_part(folder, specs, config)
+def write_decoder(folder: Path, tokenizer: Path, spec: ModelSpec) -> None:
+    """A Phi-3 or Llama as its makers publish it: no towers, no token for images."""
+    config = {**checkpoint.decoder_config(spec), "model_type": spec.family}
+    write_part(folder, list(checkpoint.decoder_specs(spec)), config)
     checkpoint.copy_tokenizer(tokenizer, folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings.pop("additional_special_tokens")
@@ -64,11 +64,12 @@ def tensors(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def parts(root: Path, bin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders `decoder`, `short` (a decoder with no row to spare), `towers`, and `data` with phantoms."""
+    """Folders `phi3`, `short` (a Phi-3 with no row to spare), `llama`, `towers`, and `data` with phantoms."""
     folder = tmp_path_factory.mktemp("parts")
     tokenizer = root / "Tests" / "Fixtures" / "tokenizer" / "tiny"
-    write_decoder(folder / "decoder", tokenizer, rows=SPEC.vocabulary)
-    write_decoder(folder / "short", tokenizer, rows=checkpoint.IMAGE_TOKEN)
+    write_decoder(folder / "phi3", tokenizer, SPEC)
+    write_decoder(folder / "short", tokenizer, replace(SPEC, vocabulary=checkpoint.IMAGE_TOKEN))
+    write_decoder(folder / "llama", tokenizer, replace(SPEC, family="llama", kv_heads=2, tied=True))
     write_towers(folder / "towers")
     words = ["phantom", "--exams", "2", "--seed", "4", "--out", str(folder / "data")]
     subprocess.run([bin_dir / "petar-train", *words], check=True, capture_output=True)
@@ -89,7 +90,7 @@ def train(bin_dir: Path, parts: Path, out: Path, **recipe: Any) -> subprocess.Co
     return subprocess.run([*map(str, words)], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("decoder", ["decoder", "short"])
+@pytest.mark.parametrize("decoder", ["phi3", "short", "llama"])
 def test_from_a_decoder_and_towers(bin_dir: Path, parts: Path, tmp_path: Path, decoder: str) -> None:
     folders = {"decoder": str(parts / decoder), "towers": str(parts / "towers")}
     done = train(bin_dir, parts, tmp_path / "out", model=folders)
@@ -98,10 +99,10 @@ def test_from_a_decoder_and_towers(bin_dir: Path, parts: Path, tmp_path: Path, d
     start, trained = tensors(run / "0-start"), tensors(run / "1-projector")
 
     text, vision = tensors(parts / decoder), tensors(parts / "towers")
-    rows = len(text["lm_head.weight"])
+    rows = len(text["model.embed_tokens.weight"])
     for name, values in text.items():
         np.testing.assert_array_equal(start[name][: len(values)], values, name)
-    for name in ["model.embed_tokens.weight", "lm_head.weight"]:
+    for name in {"model.embed_tokens.weight", "lm_head.weight"} & text.keys():
         assert len(start[name]) == max(rows, checkpoint.IMAGE_TOKEN + 1)
         mean = np.broadcast_to(text[name].mean(0, dtype=np.float64), start[name][rows:].shape)
         np.testing.assert_allclose(start[name][rows:], mean, rtol=1e-6, atol=1e-9)
@@ -113,6 +114,10 @@ def test_from_a_decoder_and_towers(bin_dir: Path, parts: Path, tmp_path: Path, d
                 np.testing.assert_array_equal(start[CT_TOWER + place], vision[name], name)
     masks = [values for name, values in start.items() if "patch_embedding_mask" in name]
     assert len(masks) == 3 and not any(values.any() for values in masks)
+
+    settings = ["num_key_value_heads", "sliding_window", "rope_theta", "tie_word_embeddings", "eos_token_id"]
+    given, config = (json.loads((folder / "config.json").read_text()) for folder in (parts / decoder, run / "0-start"))
+    assert [config.get(name) for name in settings] == [given.get(name) for name in settings]
 
     changed = {name for name in start if not np.array_equal(start[name], trained[name])}
     assert changed and all(name.startswith("model.mm_projector.") for name in changed)
@@ -136,7 +141,7 @@ def test_parts_of_a_whole_model(bin_dir: Path, parts: Path, tmp_path: Path, root
 
 
 def test_the_tokenizer_gets_a_token_for_images(bin_dir: Path, parts: Path, tmp_path: Path) -> None:
-    folders = {"decoder": str(parts / "decoder"), "towers": str(parts / "towers")}
+    folders = {"decoder": str(parts / "phi3"), "towers": str(parts / "towers")}
     assert train(bin_dir, parts, tmp_path / "out", model=folders).returncode == 0
     folder = tmp_path / "out" / "run" / "1-projector"
     settings = json.loads((folder / "tokenizer_config.json").read_text())
@@ -159,10 +164,10 @@ def test_the_tokenizer_gets_a_token_for_images(bin_dir: Path, parts: Path, tmp_p
     ("model", "more", "words"),
     [
         ({"decoder": "towers", "towers": "towers"}, {}, "embed_tokens"),
-        ({"decoder": "decoder", "towers": "decoder"}, {}, "no vision tower"),
-        ({"decoder": "decoder"}, {}, "vision_width is missing"),
-        ({"decoder": "decoder", "towers": "towers", "hidden_size": 64}, {}, "embed_tokens"),
-        ({"decoder": "decoder", "towers": "towers"}, {"vocabulary": 600}, '"vocabulary"'),
+        ({"decoder": "phi3", "towers": "phi3"}, {}, "no vision tower"),
+        ({"decoder": "phi3"}, {}, "vision_width is missing"),
+        ({"decoder": "phi3", "towers": "towers", "hidden_size": 64}, {}, "embed_tokens"),
+        ({"decoder": "phi3", "towers": "towers"}, {"vocabulary": 600}, '"vocabulary"'),
     ],
 )
 def test_parts_that_do_not_fit_are_named(

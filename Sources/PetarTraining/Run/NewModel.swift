@@ -21,13 +21,18 @@ package struct NewModel {
   /// What the checkpoint's shapes will tell, and the parts to start from: not for its config.json.
   private static let apart = ["vision_width", "vision_layers", "vision_mlp", "shared_tower", "decoder", "towers"]
 
+  /// Of every model.
   private static let fixed: [(name: String, value: JSONValue)] = [
-    ("model_type", .string("lamed_phi3")), ("sliding_window", .number(2047)), ("image_channel", .number(1)),
-    ("vision_select_layer", .number(-1)),
-    ("vision_select_feature", .string("patch")), ("mm_projector_type", .string("spp")),
-    ("proj_pooling_type", .string("spatial")), ("proj_layer_type", .string("mlp")), ("proj_layer_num", .number(2)),
-    ("hidden_act", .string("silu")), ("rms_norm_eps", .number(1e-5)), ("rope_theta", .number(10000)),
-    ("tie_word_embeddings", .bool(false)), ("torch_dtype", .string("float32")),
+    ("image_channel", .number(1)), ("vision_select_layer", .number(-1)), ("vision_select_feature", .string("patch")),
+    ("mm_projector_type", .string("spp")), ("proj_pooling_type", .string("spatial")),
+    ("proj_layer_type", .string("mlp")), ("proj_layer_num", .number(2)), ("torch_dtype", .string("float32")),
+  ]
+
+  /// Of a new decoder, which is Phi-3's.
+  private static let phi3: [(name: String, value: JSONValue)] = [
+    ("model_type", .string("lamed_phi3")), ("sliding_window", .number(2047)), ("hidden_act", .string("silu")),
+    ("rms_norm_eps", .number(1e-5)), ("rope_theta", .number(10000)), ("tie_word_embeddings", .bool(false)),
+    ("bos_token_id", .number(1)),
   ]
 
   /// - Parameter texts: what the tokenizer is trained on.
@@ -57,9 +62,9 @@ package struct NewModel {
       image = tokens.image
       let end = JSONValue.number(Double(tokens.endOfText))
       generation = [("bos_token_id", .number(1)), ("eos_token_id", end), ("max_new_tokens", .number(128))]
+      config.complete(with: Self.phi3)
       config.complete(with: [
-        ("vocab_size", .number(Double(tokens.count))), ("bos_token_id", .number(1)), ("eos_token_id", end),
-        ("pad_token_id", end),
+        ("vocab_size", .number(Double(tokens.count))), ("eos_token_id", end), ("pad_token_id", end),
       ])
     }
     if let heads = config.first(where: { $0.name == "num_attention_heads" }) {
