@@ -78,6 +78,9 @@ package final class AdamW {
     return norm
   }
 
+  /// Counts a step that had nothing to learn from.
+  package func skipStep() { steps += 1 }
+
   /// The norm over all gradients; sums run in the order of parts and tensors.
   private func gradientNorm() -> Double {
     var sum = 0.0

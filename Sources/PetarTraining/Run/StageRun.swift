@@ -69,6 +69,7 @@ struct StageRun {
         + optimizer.steps % stepsPerEpoch * stage.accumulation, batches: batchesPerEpoch * stage.epochs)
     let clock = Stopwatch()
     var saved = Stopwatch()
+    var emptySteps = 0
     while optimizer.steps < steps {
       do {
         try observer.check()
@@ -83,10 +84,16 @@ struct StageRun {
       let stepClock = Stopwatch()
       let answers = batches.joined().reduce(0) { $0 + $1.answer.count }
       guard answers > 0 else {
-        throw PetarError(
-          PETAR_ERROR_BAD_FILE,
-          "every question of step \(step + 1) of stage \(stage.name) was skipped; mend the data set")
+        // Its questions were skipped. With batches of one that is nothing unusual; a whole epoch is.
+        emptySteps += 1
+        guard emptySteps < stepsPerEpoch else {
+          throw PetarError(
+            PETAR_ERROR_BAD_FILE, "every question of stage \(stage.name) was skipped; mend the data set")
+        }
+        optimizer.skipStep()
+        continue
       }
+      emptySteps = 0
       var loss = 0.0
       for (number, batch) in batches.enumerated() {
         loss += try model.accumulateGradients(

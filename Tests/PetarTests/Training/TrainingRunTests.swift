@@ -137,27 +137,29 @@ private struct Stop: Error {}
     try withTemporaryFolder { folder in
       let data = folder + "/data"
       try FileManager.default.copyItem(atPath: try Phantoms.made.get(), toPath: data)
-      let exam = try #require(try Dataset(folder: data).questions.first { $0.split == .train }?.exam)
+      let exams = Set(try Dataset(folder: data).questions.filter { $0.split == .train }.map(\.exam))
+      let exam = try #require(exams.first)
       try writeText("no image", to: "\(data)/exams/\(exam)/ct.nii.gz")
-      func start(_ policy: String) throws -> [String] {
+      func start(_ policy: String, output: String) throws -> [String] {
         try writeText(
-          // All of an epoch in a batch, so that none is without an example.
-          Self.recipe.replacing("\"save_minutes\"", with: "\"broken_exams\": \"\(policy)\", \"save_minutes\"")
-            .replacing("\"batch\": 3", with: "\"batch\": 8").replacing("\"batch\": 2", with: "\"batch\": 16")
-            .replacing("\"batch\": 4", with: "\"batch\": 16"),
+          Self.recipe.replacing("\"save_minutes\"", with: "\"broken_exams\": \"\(policy)\", \"save_minutes\""),
           to: folder + "/recipe.json")
         let skipped = Mutex<[String]>([])
         var observer = TrainingRun.Observer()
         observer.onSkip = { question, _ in skipped.withLock { $0.append(question.exam) } }
-        var settings = TrainingRun.Settings(data: data, output: folder + "/" + policy)
+        var settings = TrainingRun.Settings(data: data, output: folder + "/" + output)
         settings.threads = 2
         _ = try TrainingRun(try Recipe(path: folder + "/recipe.json"), settings, observer: observer).run()
         return skipped.withLock { $0 }
       }
-      let error = try #require(throws: PetarError.self) { _ = try start("refuse") }
+      let error = try #require(throws: PetarError.self) { _ = try start("refuse", output: "refused") }
       #expect(error.message.contains(exam) && error.message.contains("skip"), "\(error.message)")
-      let skipped = try start("skip")
+      let skipped = try start("skip", output: "skipped")
       #expect(!skipped.isEmpty && Set(skipped) == [exam])
+
+      for other in exams { try writeText("no image", to: "\(data)/exams/\(other)/ct.nii.gz") }
+      let nothing = try #require(throws: PetarError.self) { _ = try start("skip", output: "nothing") }
+      #expect(nothing.message.contains("every question of stage organs was skipped"), "\(nothing.message)")
     }
   }
 
