@@ -69,15 +69,15 @@ ROWS = (
     Row(INPUTS, pretrained=True),
 )
 
-# Name in the table, and where scores have it: of petar-train evaluate or of score_text.py.
+# Name in the table, where scores have it (petar-train evaluate or score_text.py), and decimals.
 COLUMNS = (
-    ("organ", "organ"),
-    ("laterality", "laterality"),
-    ("attributes", "attributes_mean"),
-    ("CT", "ct"),
-    ("whole text", "text"),
-    ("BLEU", "bleu_4"),
-    ("CIDEr", "cider"),
+    ("organ", "organ", 1),
+    ("laterality", "laterality", 1),
+    ("attributes", "attributes_mean", 1),
+    ("CT correlate", "ct", 1),
+    ("whole text", "text", 1),
+    ("BLEU-4", "bleu_4", 3),
+    ("CIDEr", "cider", 2),
 )
 
 
@@ -141,8 +141,8 @@ class Ablation:
         return [(row, scores[place :: len(ROWS)]) for place, row in enumerate(ROWS)]
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+def spread(values: list[float], decimals: int) -> str:
+    return f"{statistics.mean(values):.{decimals}f} ± {statistics.stdev(values):.{decimals}f}"
 
 
 def page(table: list[tuple[Row, list[dict[str, float]]]]) -> str:
@@ -155,11 +155,11 @@ def page(table: list[tuple[Row, list[dict[str, float]]]]) -> str:
         f"over {len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr by `scripts/score_text.py`. "
         "Phantoms are drawings by rule: the table says what the method can use, not how well it works on patients.",
         "",
-        "| " + " | ".join(["mask", "CT", "focal", "organs", *[name for name, _ in COLUMNS]]) + " |",
+        "| " + " | ".join(["mask", "CT", "focal", "organs", *[name for name, _, _ in COLUMNS]]) + " |",
         "|---" * (4 + len(COLUMNS)) + "|",
     ]
     for row, scores in table:
-        cells = [spread([score[key] for score in scores]) for _, key in COLUMNS]
+        cells = [spread([score[key] for score in scores], decimals) for _, key, decimals in COLUMNS]
         lines.append("| " + " | ".join([*row.marks, *cells]) + " |")
     return "\n".join([*lines, "", "![Shares by row](figures/ablation.png)", ""])
 
@@ -173,7 +173,7 @@ def draw(table: list[tuple[Row, list[dict[str, float]]]], path: Path) -> None:
     columns = COLUMNS[:5]
     figure, axes = pyplot.subplots(1, len(columns), figsize=(13, 3.2), sharey=True, layout="constrained")
     names = [row.name.replace("-", " + ") for row, _ in table]
-    for axis, (title, key) in zip(axes, columns):
+    for axis, (title, key, _) in zip(axes, columns):
         values: list[list[float]] = [[score[key] for score in scores] for _, scores in table]
         axis.barh(names, [statistics.mean(value) for value in values], color="#4c78a8", height=0.65)
         for place, value in enumerate(values):
