@@ -71,7 +71,7 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 def draw(axes: Axes, stages: Sequence[Stage]) -> None:
     start = 0
-    for stage in stages:
+    for number, stage in enumerate(stages):
         # Steps are counted within a stage or through all of them.
         offset = start if stage.steps[0] <= start else 0
         steps = sorted(stage.training)
@@ -90,9 +90,10 @@ def draw(axes: Axes, stages: Sequence[Stage]) -> None:
         )
         if start:
             axes.axvline(start, color="0.6", linewidth=0.8, linestyle=":")
+        # In two rows: a short stage is narrower than its name.
         axes.annotate(
-            stage.name, (start, 1), xycoords=("data", "axes fraction"), xytext=(2, 4), textcoords="offset points",
-            rotation=20, fontsize=8, color="0.3",
+            stage.name, (start, 1), xycoords=("data", "axes fraction"), xytext=(2, 4 + 11 * (number % 2)),
+            textcoords="offset points", fontsize=8, color="0.3",
         )  # fmt: skip
         start = offset + stage.steps[-1]
     for color, style, label in ((RAW, "-", "step"), (SMOOTHED, "-", "smoothed"), (VALIDATION, "o", "validation")):
