@@ -43,17 +43,19 @@ typedef struct ct_operations {
      * log(sum) + scale * largest, with which softmax can be computed again. */
     float (*softmax)(float *row, size_t begin, size_t end, size_t count, float scale, float *log_sum);
 
-    /* row = softmax(scale * row) over [begin, end) and 0 elsewhere in [0, count). */
-    void (*softmax_again)(float *row, size_t begin, size_t end, size_t count, float scale, float log_sum);
-
-    /* dp = scale * p * (dp - sum of p dp): the gradient of the scores, from that of their softmax p. */
-    void (*softmax_backward)(const float *p, float *dp, size_t count, float scale);
+    /* From scores in row and the gradient of p = softmax(scale * row) over [begin, end) in drow: row = p and
+     * drow = scale * p * (drow - mean), the gradient of the scores; both 0 elsewhere in [0, count). `mean` is the sum
+     * of p drow. */
+    void (*softmax_backward)(float *row, float *drow, size_t begin, size_t end, size_t count, float scale,
+                             float log_sum, float mean);
 
     /* Turns the pairs (x[i], x[half + i]) back by the angles whose cosines and sines are given. */
     void (*rope_backward)(float *x, size_t half, const float *cosines, const float *sines);
 
     /* Returns -log softmax(logits)[target]; the logits become scale * (softmax - one at the target). */
     double (*cross_entropy)(float *logits, size_t count, size_t target, float scale);
+
+    float (*dot)(const float *x, const float *y, size_t count);
 
     double (*sum_of_squares)(const float *x, size_t count);
 

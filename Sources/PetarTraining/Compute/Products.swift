@@ -21,6 +21,16 @@ func multiply(
     Int32(clamping: a.stride), b.base, Int32(clamping: b.stride), adding ? 1 : 0, c, Int32(clamping: stride))
 }
 
+/// `y = xᵀ`, on the calling thread.
+func transpose(
+  _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int, into y: UnsafeMutablePointer<Float>,
+  stride resultStride: Int
+) {
+  cblas_somatcopy(
+    CblasRowMajor, CblasTrans, Int32(clamping: rows), Int32(clamping: columns), 1, x, Int32(clamping: stride), y,
+    Int32(clamping: resultStride))
+}
+
 extension Engine {
   /// As the function `multiply`, on all threads.
   ///

@@ -81,7 +81,8 @@ struct DecoderBlock: ResidualBlock {
     let dattended = try arena.floats(rows * out.inputs)
     let dqkv = try arena.floats(rows * qkv.outputs)
     try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
-    try attention.backward(saved.qkv, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
+    try attention.backward(
+      saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
     overTurnedHeads(dqkv, layout, engine, engine.operations.rope_backward)
     try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
     try attentionNorm.backward(x, dnormed, rows: rows, addingTo: gradient, engine)

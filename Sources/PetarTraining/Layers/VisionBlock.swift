@@ -78,7 +78,8 @@ struct VisionBlock: ResidualBlock {
     let dattended = try arena.floats(rows * width)
     let dqkv = try arena.floats(rows * qkv.outputs)
     try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
-    try attention.backward(saved.qkv, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
+    try attention.backward(
+      saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
     try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
     try norm1.backward(x, dnormed, rows: rows, addingTo: gradient, engine)
   }
