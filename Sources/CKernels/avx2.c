@@ -12,87 +12,89 @@
  *
  * The peak is that of two multiplications and an addition for 32 products. Int8 layers reach 69 % of it (Zen 4);
  * 4 x 1 panels made it 63 %, 1 x 4 made it 74 % with twice the bytes a step from the second-level cache, for which
- * older processors would wait. Attention reaches 47 %. */
+ * older processors would wait. */
 #define PK_TABLE pk_avx2
 #define PK_NAME "avx2"
 #define PK_ROWS 4
 #define PK_FLOAT_PANELS 1
 #define PK_Q8_ROWS 2
 #define PK_Q8_PANELS 2
-#define PK_HEAD_PANELS 1
+#define PK_HEAD_ROWS 2
+#define PK_HEAD_PANELS 2
 #define PK_Q8_OFFSET 0
 
 typedef int32_t v8i __attribute__((ext_vector_type(8)));
 
-/* |w| times x with the sign of w: two products of at most 128 * 127 fit 16 bits, so nothing saturates. */
-PK_INLINE v8i dot4_half(v8i sum, const uint8_t *weights, __m256i x) {
-    const __m256i w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)weights), _mm256_set1_epi8((char)0x80));
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    return sum + (v8i)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+/* ---- Products with signed bytes on both sides --------------------------------------------------------------
+ *
+ * VPMADDUBSW takes one side unsigned. With VPABSB and VPSIGNB for each 32 products layers reached 57 % of the peak: VPSIGNB
+ * takes a third multiplier slot. So x is split into |x| and its sign, once for a row, which leaves an exclusive or
+ * between a weight and the products. That gives w for x >= 0 and ~w = -w - 1 for x < 0, and what is missing is the sum
+ * of these |x|. 128 * 128 * 2 fits 16 bits, being negative. */
+
+/* Splits 32 bytes and returns what is missing in the products, in four parts. The signs turn weights, which are stored as
+ * value + 128, too. */
+PK_INLINE __m256i split_bytes(__m256i bytes, __m256i *magnitudes, __m256i *signs) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i negative = _mm256_cmpgt_epi8(zero, bytes);
+    *magnitudes = _mm256_abs_epi8(bytes);
+    *signs = _mm256_xor_si256(negative, _mm256_set1_epi8((char)0x80));
+    return _mm256_sad_epu8(_mm256_and_si256(*magnitudes, negative), zero);
 }
 
-PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {
-    const __m256i x = _mm256_set1_epi32(activations);
-    sum.lo = dot4_half(sum.lo, weights, x);
-    sum.hi = dot4_half(sum.hi, weights + 32, x);
-    return sum;
+/* Splits `count` bytes and returns what is missing in the products. `magnitudes` may be x. */
+PK_INLINE int32_t split_row(const int8_t *x, size_t count, int8_t *magnitudes, int8_t *signs) {
+    __m256i missing = _mm256_setzero_si256(), magnitude, sign;
+    size_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        const __m256i bytes = _mm256_loadu_si256((const __m256i *)(x + i));
+        missing = _mm256_add_epi64(missing, split_bytes(bytes, &magnitude, &sign));
+        _mm256_storeu_si256((__m256i *)(magnitudes + i), magnitude);
+        _mm256_storeu_si256((__m256i *)(signs + i), sign);
+    }
+    if (i < count) {
+        __m256i bytes = _mm256_setzero_si256();
+        memcpy(&bytes, x + i, count - i);
+        missing = _mm256_add_epi64(missing, split_bytes(bytes, &magnitude, &sign));
+        memcpy(magnitudes + i, &magnitude, count - i);
+        memcpy(signs + i, &sign, count - i);
+    }
+    const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(missing), _mm256_extracti128_si256(missing, 1));
+    return _mm_cvtsi128_si32(_mm_add_epi64(half, _mm_unpackhi_epi64(half, half)));
 }
 
-PK_INLINE v8i dot4_split(v8i sum, const uint8_t *weights, __m256i magnitudes, __m256i signs) {
+PK_INLINE v8i dot4_half(v8i sum, const uint8_t *weights, __m256i magnitudes, __m256i signs) {
     const __m256i w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)weights), signs);
     return sum + (v8i)_mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, w), _mm256_set1_epi16(1));
 }
 
-/* The first `count` bytes if there are fewer than 32, then zeros. */
-PK_INLINE __m256i load_bytes(const int8_t *p, size_t count) {
-    __m256i bytes = _mm256_setzero_si256();
-    if (count >= 32) return _mm256_loadu_si256((const __m256i *)p);
-    memcpy(&bytes, p, count);
-    return bytes;
+PK_INLINE v16i dot4_split(v16i sum, const uint8_t *weights, const int8_t *magnitudes, const int8_t *signs) {
+    int32_t magnitude, sign;
+    memcpy(&magnitude, magnitudes, sizeof magnitude);
+    memcpy(&sign, signs, sizeof sign);
+    const __m256i x = _mm256_set1_epi32(magnitude), s = _mm256_set1_epi32(sign);
+    sum.lo = dot4_half(sum.lo, weights, x, s);
+    sum.hi = dot4_half(sum.hi, weights + 32, x, s);
+    return sum;
 }
 
-/* As in linear.inc. VPSIGNB would take a third multiplier slot for 32 products (57 % of the peak): so x is split into
- * |x| and its sign, once for a row and a group, which leaves an exclusive or between a weight and the products. That
- * gives w for x >= 0 and ~w = -w - 1 for x < 0, and what is missing is the sum of these |x|. 128 * 128 * 2 fits 16
- * bits, being negative. */
+/* As in linear.inc. */
 #define PK_PRODUCTS
 enum { PK_SPLIT = 128 }; /* columns at a time: the usual group */
 
 PK_INLINE void add_split_products(v16i *sum, const uint8_t *w, size_t panel_bytes, const int8_t *q, size_t stride,
                                   size_t count, const int rows, const int panels) {
     _Alignas(32) int8_t magnitudes[PK_ROWS][PK_SPLIT], signs[PK_ROWS][PK_SPLIT];
-    const __m256i zero = _mm256_setzero_si256();
     PK_UNROLL for (int r = 0; r < rows; r++) {
-        __m256i missing = zero;
-        for (size_t i = 0; i < count; i += 32) {
-            const __m256i x = load_bytes(q + r * stride + i, count - i);
-            const __m256i magnitude = _mm256_abs_epi8(x), negative = _mm256_cmpgt_epi8(zero, x);
-            const __m256i sign = _mm256_xor_si256(negative, _mm256_set1_epi8((char)0x80));
-            _mm256_store_si256((__m256i *)(magnitudes[r] + i), magnitude);
-            _mm256_store_si256((__m256i *)(signs[r] + i), sign);
-            missing = _mm256_add_epi64(missing, _mm256_sad_epu8(_mm256_and_si256(magnitude, negative), zero));
-        }
-        missing = _mm256_add_epi64(missing, _mm256_permute4x64_epi64(missing, 0x4e));
-        missing = _mm256_add_epi64(missing, _mm256_shuffle_epi32(missing, 0x4e));
-        const v8i all = (v8i)_mm256_shuffle_epi32(missing, 0xa0);
-        PK_UNROLL for (int p = 0; p < panels; p++) {
-            sum[r * panels + p].lo += all;
-            sum[r * panels + p].hi += all;
-        }
+        const int32_t missing = split_row(q + r * stride, count, magnitudes[r], signs[r]);
+        PK_UNROLL for (int p = 0; p < panels; p++) sum[r * panels + p] += missing;
     }
     PK_FOUR_STEPS for (size_t k = 0; k < count; k += 4) {
         if (panels == 1) __builtin_prefetch(w + k * 16 + PK_PREFETCH);
         PK_UNROLL for (int r = 0; r < rows; r++) {
-            int32_t magnitude, sign;
-            memcpy(&magnitude, magnitudes[r] + k, 4);
-            memcpy(&sign, signs[r] + k, 4);
-            const __m256i x = _mm256_set1_epi32(magnitude), s = _mm256_set1_epi32(sign);
-            PK_UNROLL for (int p = 0; p < panels; p++) {
-                const uint8_t *at = w + p * panel_bytes + k * 16;
-                v16i *total = sum + r * panels + p;
-                total->lo = dot4_split(total->lo, at, x, s);
-                total->hi = dot4_split(total->hi, at + 32, x, s);
-            }
+            PK_UNROLL for (int p = 0; p < panels; p++)
+                sum[r * panels + p] = dot4_split(
+                    sum[r * panels + p], w + p * panel_bytes + k * 16, magnitudes[r] + k, signs[r] + k);
         }
     }
 }
@@ -102,6 +104,19 @@ PK_INLINE void add_products(v16i *sum, const uint8_t *w, size_t panel_bytes, con
     for (; columns >= PK_SPLIT; columns -= PK_SPLIT, w += PK_SPLIT * 16, q += PK_SPLIT)
         add_split_products(sum, w, panel_bytes, q, stride, PK_SPLIT, rows, panels);
     if (columns > 0) add_split_products(sum, w, panel_bytes, q, stride, columns, rows, panels);
+}
+
+/* As in attention.inc. */
+#define PK_OPERANDS
+enum { PK_PLANES = 2 };
+
+PK_INLINE v16i multiply_add(v16i sum, const uint8_t *weights, const int8_t *x, size_t plane) {
+    return dot4_split(sum, weights, x, x + plane);
+}
+
+PK_INLINE int32_t make_operands(int8_t *x, size_t count, size_t plane, int32_t offset) {
+    (void)offset;
+    return split_row(x, count, x, x + plane);
 }
 
 #include "f16c.inc"
