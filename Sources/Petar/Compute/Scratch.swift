@@ -17,4 +17,4 @@ package final class Scratch {
 }
 
 /// `count` rounded up to a multiple of `step`.
-func roundedUp(_ count: Int, to step: Int) -> Int { (count + step - 1) / step * step }
+package func roundedUp(_ count: Int, to step: Int) -> Int { (count + step - 1) / step * step }

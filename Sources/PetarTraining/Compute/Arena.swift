@@ -18,7 +18,7 @@ final class Arena {
   /// `count` floats of unknown content, aligned to a cache line; they are the caller's until the stack is lower.
   /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY`.
   func floats(_ count: Int) throws -> UnsafeMutablePointer<Float> {
-    let size = (count + 15) / 16 * 16
+    let size = roundedUp(count, to: 16)
     if top.chunk < chunks.count, chunks[top.chunk].count - top.used >= size {
       defer { top = Mark(chunk: top.chunk, used: top.used + size) }
       return chunks[top.chunk].base + top.used

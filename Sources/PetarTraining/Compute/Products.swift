@@ -68,6 +68,6 @@ extension Engine {
   private static func partSize(_ side: Int, others: Int) -> Int {
     guard side >= 64, side.multipliedReportingOverflow(by: others).partialValue >= 1 << 19 else { return side }
     let parts = min(2 * max(side / 2048, 1), 32)
-    return ((side + parts - 1) / parts + 15) / 16 * 16
+    return roundedUp((side + parts - 1) / parts, to: 16)
   }
 }

@@ -133,10 +133,10 @@ struct Attention {
     let unpacked = Self.unpackedProduct / max(count * headWidth, 1) / 16 * 16
     let most = unpacked >= 32 ? min(unpacked, fits) : fits
     let parts = (count + most - 1) / most
-    return min((count / max(parts, 1) + 15) / 16 * 16, max(count, 1))
+    return min(roundedUp(count / max(parts, 1), to: 16), max(count, 1))
   }
 
-  private func scratchFloats(_ count: Int) -> Int { (blockRows(count) * count + 15) / 16 * 16 }
+  private func scratchFloats(_ count: Int) -> Int { roundedUp(blockRows(count) * count, to: 16) }
 
   private func blocks(of sequence: Range<Int>, _ keyHead: Int) -> [Block] {
     let group = heads / keyHeads
@@ -185,7 +185,7 @@ struct Attention {
     let base: UnsafePointer<Float>
     let stride: Int
 
-    static func stride(_ rows: Int) -> Int { (rows + 15) / 16 * 16 }
+    static func stride(_ rows: Int) -> Int { roundedUp(rows, to: 16) }
 
     /// (headWidth, rows from `row` on)
     func factor(from row: Int) -> Factor { Factor(base + row, stride: stride) }
