@@ -66,4 +66,8 @@ typedef struct ct_operations {
 /* The table for this processor. */
 const ct_operations *ct_operations_best(void);
 
+/* OpenBLAS's kernels for what this processor can do, unless the environment variable OPENBLAS_CORETYPE names others. No
+ * other thread may use OpenBLAS meanwhile. */
+void ct_choose_openblas_kernels(void);
+
 #endif /* CTRAINING_H */

@@ -1,5 +1,4 @@
 import CKernels
-import COpenBLAS
 import CTraining
 import Petar
 
@@ -22,7 +21,7 @@ final class Engine {
     compute = Compute(try InstructionSet(), pool: pool)
     kernels = compute.kernels
     operations = ct_operations_best().pointee
-    openblas_set_num_threads(1)
+    OpenBLAS.prepare()
   }
 
   /// Calls `body` with the first row and the number of rows of each part.
