@@ -159,8 +159,13 @@ build/test/avxvnni-evex.s: $(KERNEL_SOURCES)
 	@mkdir -p $(@D)
 	clang $(KERNEL_FLAGS) -S Sources/CKernels/avxvnni.c -o - | sed 's/{vex}/{evex}/; s/pk_avxvnni/&_evex/' > $@
 
-build/test/test_kernels: Tests/kernels/test_kernels.c build/test/avxvnni-evex.s $(KERNEL_SOURCES)
-	clang $(KERNEL_FLAGS) $(TEST_KERNELS) build/test/avxvnni-evex.s -lm -o $@
+# The AMX kernels with the tiles in C, for processors without them.
+build/test/amx-model.o: Tests/kernels/amx_model.h $(KERNEL_SOURCES)
+	@mkdir -p $(@D)
+	clang $(KERNEL_FLAGS) -include $< -c Sources/CKernels/amx.c -o $@
+
+build/test/test_kernels: Tests/kernels/test_kernels.c build/test/avxvnni-evex.s build/test/amx-model.o $(KERNEL_SOURCES)
+	clang $(KERNEL_FLAGS) $(TEST_KERNELS) $(filter %.s %.o,$^) -lm -o $@
 
 build/test/test_kernels-aarch64: Tests/kernels/test_kernels.c $(KERNEL_SOURCES)
 	@mkdir -p $(@D)

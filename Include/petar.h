@@ -108,8 +108,8 @@ typedef struct petar_model petar_model;
 
 typedef struct petar_model_params {
     size_t struct_size;
-    const char *isa;       /* force an instruction set: "scalar"; "avx2", "avxvnni", "avx512vnni" on x86-64; "neon"
-                              (with dot product) on aarch64. NULL: PETAR_ISA from the environment, else the best this
+    const char *isa;       /* force an instruction set: "scalar"; "avx2", "avxvnni", "avx512vnni", "amx" on
+                              x86-64; "neon" (with dot product) on aarch64. NULL: PETAR_ISA from the environment, else the best this
                               machine has. Unknown or absent ones are refused. */
     int32_t verify;        /* not 0: compare every tensor with its checksum before returning (reads the file) */
     petar_log_fn log;      /* may be NULL */

@@ -19,9 +19,9 @@
 #define PK_NAME "avx2"
 #define PK_ROWS 4
 #define PK_FLOAT_PANELS 1
-#define PK_Q8_BY_GROUP
 #define PK_Q8_ROWS 1
 #define PK_Q8_PANELS 4
+#define PK_GROUP_ROWS 16
 #define PK_HEAD_ROWS 2
 #define PK_HEAD_PANELS 2
 #define PK_Q8_OFFSET 0

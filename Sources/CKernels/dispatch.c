@@ -4,6 +4,10 @@
 
 #include <sched.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <xmmintrin.h>
+#endif
 
 size_t pk_processors(void) {
     cpu_set_t set;
@@ -14,18 +18,29 @@ size_t pk_processors(void) {
 
 #if defined(__x86_64__)
 
-#include <xmmintrin.h>
+/* A process asks for AMX's tiles, 8 KB that the system then saves for every thread that uses them. It is told no where
+ * signal stacks of this process are too small for them. */
+static int may_use_tiles(void) {
+#if defined(__linux__)
+    enum { REQUEST_STATE = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    return syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
 
 /* __builtin_cpu_supports asks the processor and whether the system saves the wide registers. */
 const pk_kernels *pk_kernels_available(size_t index) {
-    const pk_kernels *available[4];
+    const pk_kernels *available[5];
     size_t count = 0;
     __builtin_cpu_init();
     const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
-        available[count++] = &pk_avx512vnni;
+    const int avx512vnni = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                           __builtin_cpu_supports("avx512vnni");
+    if (avx512vnni && __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") && may_use_tiles())
+        available[count++] = &pk_amx;
+    if (avx512vnni) available[count++] = &pk_avx512vnni;
     if (avx2 && __builtin_cpu_supports("avxvnni")) available[count++] = &pk_avxvnni;
     if (avx2) available[count++] = &pk_avx2;
     available[count++] = &pk_scalar;

@@ -8,6 +8,7 @@ extern const pk_kernels pk_scalar;
 extern const pk_kernels pk_avx2;
 extern const pk_kernels pk_avxvnni;
 extern const pk_kernels pk_avx512vnni;
+extern const pk_kernels pk_amx;
 #elif defined(__aarch64__)
 extern const pk_kernels pk_neon;
 #endif

@@ -1,4 +1,4 @@
-/* 512 bits: AVX-512 with VPDPBUSD, and with VDPBF16PS where there is one. */
+/* 512 bits: AVX-512 with VPDPBUSD, with VDPBF16PS where there is one, and with the tiles of AMX. */
 #include "tables.h"
 
 #if defined(__x86_64__)
@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #define PB_AVX512 __attribute__((target("avx512f,avx512vnni")))
+#define PB_AMX __attribute__((target("amx-tile,amx-int8")))
 #define PB_BF16 __attribute__((target("avx512f,avx512vnni,avx512bf16")))
 
 /* Keeps a constant in its register, so that no round is computed once for all. */
@@ -64,11 +65,40 @@ PB_BF16 static uint64_t bf16(size_t rounds) {
     return (uint64_t)_mm512_reduce_add_ps(sums[0]);
 }
 
-#define PB_COMMON                                                                                                      \
-    .name = "avx512vnni", .read = read_streams, .int8 = int8, .int8_operations = 12 * 64 * 2, .f32 = f32,              \
-    .f32_operations = 12 * 16 * 2
+/* Four tiles of sums, two of each factor: 16 x 16 sums of 64 products an instruction. */
+PB_AMX static uint64_t int8_amx(size_t rounds) {
+    uint8_t configuration[64] = {1};
+    for (int tile = 0; tile < 8; tile++) {
+        configuration[16 + 2 * tile] = 64;
+        configuration[48 + tile] = 16;
+    }
+    int32_t memory[16 * 16] = {0};
+    _tile_loadconfig(configuration);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, memory, 64);
+    _tile_loadd(5, memory, 64);
+    _tile_loadd(6, memory, 64);
+    _tile_loadd(7, memory, 64);
+    for (size_t round = 0; round < rounds; round++) {
+        _tile_dpbsud(0, 4, 6);
+        _tile_dpbsud(1, 4, 7);
+        _tile_dpbsud(2, 5, 6);
+        _tile_dpbsud(3, 5, 7);
+    }
+    _tile_stored(0, memory, 64);
+    _tile_release();
+    return (uint64_t)memory[0];
+}
 
-const pb_probes pb_avx512vnni = {PB_COMMON};
-const pb_probes pb_avx512vnni_bf16 = {PB_COMMON, .bf16 = bf16, .bf16_operations = 12 * 32 * 2};
+#define PB_TABLE(table, instructions, int8_loop, operations, ...)                                                 \
+    const pb_probes table = {.name = instructions, .read = read_streams, .int8 = int8_loop,                       \
+                             .int8_operations = operations, .f32 = f32, .f32_operations = 12 * 16 * 2, __VA_ARGS__}
+
+PB_TABLE(pb_avx512vnni, "avx512vnni", int8, 12 * 64 * 2);
+PB_TABLE(pb_avx512vnni_bf16, "avx512vnni", int8, 12 * 64 * 2, .bf16 = bf16, .bf16_operations = 12 * 32 * 2);
+PB_TABLE(pb_amx, "amx", int8_amx, 4 * 16 * 16 * 64 * 2, .bf16 = bf16, .bf16_operations = 12 * 32 * 2);
 
 #endif

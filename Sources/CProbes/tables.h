@@ -10,6 +10,7 @@ extern const pb_probes pb_avxvnni;
 extern const pb_probes pb_avx512vnni;
 /* The same with bf16 dot products: an extension of its own. */
 extern const pb_probes pb_avx512vnni_bf16;
+extern const pb_probes pb_amx;
 #endif
 
 /* How far ahead of a stream its prefetch runs. */

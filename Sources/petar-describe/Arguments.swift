@@ -58,7 +58,7 @@ struct Arguments {
       --threads N           default: all processors. The result does not depend on it.
       --batch N             with --each-label: lesions written side by side, 1 to 16 (default 8). More are faster and take
                             more memory, 0.1 GB each for 256 tokens of PETAR-4B. The result does not depend on it.
-      --isa NAME            force an instruction set (scalar; avx2, avxvnni, avx512vnni; neon; default: PETAR_ISA or
+      --isa NAME            force an instruction set (scalar; avx2, avxvnni, avx512vnni, amx; neon; default: PETAR_ISA or
                             the best)
       --verify              compare every tensor of the model with its checksum first
 

@@ -97,7 +97,7 @@ static void compare(const char *what, run_fn *run, const void *input, const floa
 
 /* ---- Linear layers ------------------------------------------------------------------------------------------- */
 
-enum { ROWS = 17, GAP = 3 }; /* GAP: floats after each row of results that nobody may write */
+enum { ROWS = 53, GAP = 3 }; /* GAP: floats after each row of results that nobody may write */
 
 typedef struct layer {
     pk_linear linear;
@@ -119,23 +119,24 @@ static void run_layer(const pk_kernels *k, const void *input, float *out) {
     l->function(k)(&linear, l->row_begin, l->row_end, l->panel_begin, l->panel_end);
 }
 
-/* Every number of rows that tiles treat differently, then a part of rows and panels, through every epilogue. */
+/* Every number of rows that tiles treat differently, then a part of rows and panels, through every epilogue. The row
+ * after the last has to stay as it was. */
 static void compare_layer(const char *what, layer l) {
-    static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 12, 17};
-    const size_t panels = (l.linear.outputs + 15) / 16, count = ROWS * (l.linear.outputs + GAP);
-    float *before = numbers(count, ORDINARY), *bias = numbers(l.linear.outputs, current);
-    l.linear.out_stride = l.linear.outputs + GAP;
+    static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 12, 17, ROWS - 1};
+    const size_t panels = (l.linear.outputs + 15) / 16, stride = l.linear.outputs + GAP;
+    float *before = numbers(ROWS * stride, ORDINARY), *bias = numbers(l.linear.outputs, current);
+    l.linear.out_stride = stride;
     l.panel_end = panels;
     for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++) {
         l.row_end = row_counts[i];
         l.linear.epilogue = (pk_epilogue)(i % 3);
         l.linear.bias = i % 2 ? bias : NULL;
-        compare(what, run_layer, &l, before, count);
+        compare(what, run_layer, &l, before, (l.row_end + 1) * stride);
     }
     l.row_begin = 2;
     l.row_end = 11;
     l.panel_begin = panels / 2;
-    compare(what, run_layer, &l, before, count);
+    compare(what, run_layer, &l, before, (l.row_end + 1) * stride);
     free(before);
     free(bias);
 }
@@ -502,7 +503,8 @@ static void float_environment(void) {
 /* ---- All of it ----------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-extern const pk_kernels pk_avxvnni_evex; /* made by the Makefile */
+/* Made by the Makefile. */
+extern const pk_kernels pk_avxvnni_evex, pk_amx_model;
 #endif
 
 static void add_table(const char *name, const pk_kernels *kernels) {
@@ -517,8 +519,10 @@ int main(void) {
     for (size_t i = 0; (kernels = pk_kernels_available(i)); i++)
         if (kernels != &pk_scalar) add_table(kernels->name, kernels);
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+    if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")) {
         add_table("avxvnni with EVEX", &pk_avxvnni_evex);
+        add_table("amx with a model of its tiles", &pk_amx_model);
+    }
 #endif
     for (current = 0; current < KINDS; current++) {
         noise_state = (uint64_t)current << 32;
