@@ -13,7 +13,8 @@
  *     calling thread, what was wrong, where, and what to do about it; out-parameters that hand over an object
  *     are set to NULL.
  *   - The library never prints, exits, aborts, installs signal handlers, spawns processes or opens sockets.
- *     Its worker threads block all signals.
+ *     Its worker threads block all signals. Where a processor has AMX it asks Linux for it, once for the process:
+ *     signal stacks set up afterwards (sigaltstack) have to be of sysconf(_SC_SIGSTKSZ) bytes, or are refused.
  *   - Objects are freed by their own petar_*_free, in any order; each takes NULL. A session keeps its model alive.
  *   - A petar_model and a petar_volume are immutable: any number of threads may use one at once. A petar_session
  *     serves one call at a time: a second thread gets PETAR_ERROR_BUSY, never a wrong answer.
@@ -108,9 +109,9 @@ typedef struct petar_model petar_model;
 
 typedef struct petar_model_params {
     size_t struct_size;
-    const char *isa;       /* force an instruction set: "scalar"; "avx2", "avxvnni", "avx512vnni", "amx" on
-                              x86-64; "neon" (with dot product) on aarch64. NULL: PETAR_ISA from the environment, else the best this
-                              machine has. Unknown or absent ones are refused. */
+    const char *isa;       /* force an instruction set: "scalar"; "avx2", "avxvnni", "avx512vnni", "amx" on x86-64;
+                              "neon" (with dot product) on aarch64. NULL: PETAR_ISA from the environment, else the
+                              best this machine has. Unknown or absent ones are refused. */
     int32_t verify;        /* not 0: compare every tensor with its checksum before returning (reads the file) */
     petar_log_fn log;      /* may be NULL */
     void *log_user_data;

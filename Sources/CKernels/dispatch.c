@@ -19,7 +19,8 @@ size_t pk_processors(void) {
 #if defined(__x86_64__)
 
 /* A process asks for AMX's tiles, 8 KB that the system then saves for every thread that uses them. It is told no where
- * signal stacks of this process are too small for them. */
+ * signal stacks of this process are too small for them; afterwards a signal stack (sigaltstack) that is too small is
+ * refused: sysconf(_SC_SIGSTKSZ) knows what it takes. */
 static int may_use_tiles(void) {
 #if defined(__linux__)
     enum { REQUEST_STATE = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
