@@ -162,7 +162,7 @@ build/test/avxvnni-evex.s: $(KERNEL_SOURCES)
 # The AMX kernels with the tiles in C, for processors without them.
 build/test/amx-model.o: Tests/kernels/amx_model.h $(KERNEL_SOURCES)
 	@mkdir -p $(@D)
-	clang $(KERNEL_FLAGS) -include $< -c Sources/CKernels/amx.c -o $@
+	clang $(KERNEL_FLAGS) -include $< -c Sources/CKernels/avx512vnni.c -o $@
 
 build/test/test_kernels: Tests/kernels/test_kernels.c build/test/avxvnni-evex.s build/test/amx-model.o $(KERNEL_SOURCES)
 	clang $(KERNEL_FLAGS) $(TEST_KERNELS) $(filter %.s %.o,$^) -lm -o $@

@@ -21,7 +21,7 @@
 #define PK_FLOAT_PANELS 1
 #define PK_Q8_ROWS 1
 #define PK_Q8_PANELS 4
-#define PK_GROUP_ROWS 16
+#define PK_Q8_BY_GROUP
 #define PK_HEAD_ROWS 1
 #define PK_HEAD_PANELS 4
 #define PK_Q8_OFFSET 0

@@ -1,4 +1,4 @@
-/* AVX-512 with VNNI: Cascade Lake, Ice Lake and Zen 4 onwards. */
+/* AVX-512 with VNNI: Cascade Lake, Ice Lake and Zen 4 onwards; with the tiles of AMX-INT8: Sapphire Rapids onwards. */
 #include "tables.h"
 #include "vectors.h"
 
@@ -23,10 +23,48 @@
 #define PK_Q8_PANELS 2
 #define PK_HEAD_ROWS 4
 #define PK_HEAD_PANELS 4
+#define PK_Q8_OFFSET 1 /* sums start from offsets, because dot4 takes the weights as value + 128 */
 
-#include "avx512.inc"
+PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {
+    return (v16i)_mm512_dpbusd_epi32((__m512i)sum, _mm512_loadu_si512(weights), _mm512_set1_epi32(activations));
+}
+
+PK_INLINE v16f fma16(v16f a, v16f b, v16f c) { return __builtin_elementwise_fma(a, b, c); }
+
+PK_INLINE v16f widen(const uint16_t *halves) {
+    return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
+}
+
+/* As in attention.inc. VREDUCEPS would round the difference down. */
+#define PK_FRACTION
+
+PK_INLINE v16f fraction(v16f y) {
+    return y - (v16f)_mm512_roundscale_ps((__m512)y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+
+PK_INLINE v16f scale_down(v16f e, v16f y) { return (v16f)_mm512_scalef_ps((__m512)e, (__m512)y); }
+
+/* As in q4.inc. */
+#define PK_Q4
+#define PK_Q4_ROWS 8
+
+PK_INLINE v64u level_bytes(const uint8_t *table, v64u indices) {
+    const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
+    return (v64u)_mm512_shuffle_epi8(all, (__m512i)indices);
+}
+
+PK_INLINE v16i multipliers(v16i words) {
+    const v16i all = {5, 6, 7, 8, 9, 10, 11, 12, -5, -6, -7, -8, -9, -10, -11, -12};
+    return (v16i)_mm512_permutexvar_epi32((__m512i)words, (__m512i)all); /* by the lowest four bits */
+}
 
 #include "kernels.inc"
+
+#pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((target(PK_TARGET ",amx-tile,amx-int8"))), apply_to = function)
+
+#include "amx.inc"
 
 #pragma clang attribute pop
 

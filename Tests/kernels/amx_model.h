@@ -1,6 +1,6 @@
 /* The tiles of AMX in plain C, after the operations of the Intel 64 and IA-32 Architectures Software Developer's Manual,
- * volume 2: LDTILECFG, TILEZERO, TILELOADD, TILESTORED, TDPBSUD, TILERELEASE. Included before amx.c it makes pk_amx_model
- * of it, which runs where there is AVX-512 VNNI. What faults on a processor ends the test. */
+ * volume 2: LDTILECFG, TILEZERO, TILELOADD, TILESTORED, TDPBSUD, TILERELEASE. Included before avx512vnni.c it makes
+ * pk_amx_model of pk_amx, which runs where there is AVX-512 VNNI. What faults on a processor ends the test. */
 #include <immintrin.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -87,3 +87,4 @@ static void amx_model_multiply(int sums, int a, int b) {
 #define _tile_dpbsud(sums, a, b) amx_model_multiply(sums, a, b)
 
 #define pk_amx pk_amx_model
+#define pk_avx512vnni pk_avx512vnni_beside_model

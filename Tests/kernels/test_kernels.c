@@ -248,18 +248,21 @@ static void q4_layer(size_t columns, size_t outputs, size_t group) {
     pk_scalar.block_offsets(q, ROWS * blocks, block_offsets);
     float *scales = numbers(ROWS * groups, current);
     void *workspace = aligned_alloc(64, ROWS * panels * 64);
-    compare_layer("linear_q4", (layer){.function = q4,
-                                       .linear = {.weights = weights,
-                                                  .panel_bytes = panel_bytes,
-                                                  .outputs = outputs,
-                                                  .column_end = columns,
-                                                  .q = q,
-                                                  .q_scales = scales,
-                                                  .q_offsets = offsets,
-                                                  .q_block_offsets = block_offsets,
-                                                  .group = group,
-                                                  .groups = groups,
-                                                  .workspace = workspace}});
+    layer l = {.function = q4,
+               .linear = {.weights = weights,
+                          .panel_bytes = panel_bytes,
+                          .outputs = outputs,
+                          .column_end = columns,
+                          .q = q,
+                          .q_scales = scales,
+                          .q_offsets = offsets,
+                          .q_block_offsets = block_offsets,
+                          .group = group,
+                          .groups = groups,
+                          .workspace = workspace}};
+    compare_layer("linear_q4", l);
+    l.linear.q_block_offsets = NULL; /* few rows of many */
+    compare_layer("linear_q4 without block offsets", l);
     free(weights);
     free(q);
     free(offsets);

@@ -36,7 +36,7 @@ typedef struct pk_linear {
     const int8_t *q; /* q8, q4: activations as pk_kernels.quantize leaves them, rows of column_end bytes */
     const float *q_scales;
     const int32_t *q_offsets;
-    const int32_t *q_block_offsets; /* q4, up to PK_Q4_FEW_ROWS rows: from block_offsets */
+    const int32_t *q_block_offsets; /* q4, up to PK_Q4_FEW_ROWS rows: from block_offsets; NULL if there are more */
     size_t group;                   /* q4: a multiple of 64, at most 256 */
     size_t groups;
     void *workspace; /* q4, more than 4 rows: 64 bytes for each row and panel of a call, of the calling thread */

@@ -121,7 +121,7 @@ extension Compute {
     linear.q = UnsafePointer(values)
     linear.q_scales = UnsafePointer(scales)
     linear.q_offsets = UnsafePointer(offsets)
-    linear.q_block_offsets = UnsafePointer(blockOffsets)
+    linear.q_block_offsets = blocks > 0 ? UnsafePointer(blockOffsets) : nil
     linear.workspace = memory
     linear.group = layout.groupSize
     linear.groups = groups

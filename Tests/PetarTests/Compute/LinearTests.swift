@@ -54,6 +54,20 @@ import Testing
     }
   }
 
+  @Test("Few rows that are left after whole blocks are as exact as others", arguments: [Encoding.q8, .q4])
+  func restOfBlocks(_ encoding: Encoding) throws {
+    // Blocks have 384 rows of 256 columns at most.
+    let (rows, columns, outputs) = (386, 256, 48)
+    let x = Numbers.ordinary.make(rows * columns, seed: 11)
+    let w = try matrix(
+      Numbers.ordinary.make(outputs * columns, seed: 12), encoding, rows: outputs, columns: columns, groupSize: 256)
+    let expected = try compute().linear(Array(x.suffix(2 * columns)), rows: 2, w)
+    for set in instructionSets {
+      let result = try compute(set, threads: 2).linear(x, rows: rows, w)
+      #expect(bits(result.suffix(2 * outputs)) == bits(expected), "\(set)")
+    }
+  }
+
   @Test("What a row goes through first gives the bits of a pass of its own before", arguments: Encoding.allCases)
   func preludes(_ encoding: Encoding) throws {
     let (rows, columns, outputs) = (21, 300, 65)
