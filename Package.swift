@@ -48,7 +48,8 @@ let package = Package(
 
     // What the machine can do, and what the library makes of it.
     .target(
-      name: "CProbes", cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
+      name: "CProbes", dependencies: ["CKernels"],
+      cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
     .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(

@@ -22,12 +22,8 @@ size_t pk_processors(void) {
  * signal stacks of this process are too small for them; afterwards a signal stack (sigaltstack) that is too small is
  * refused: sysconf(_SC_SIGSTKSZ) knows what it takes. */
 static int may_use_tiles(void) {
-#if defined(__linux__)
     enum { REQUEST_STATE = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
     return syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
-#else
-    return 0;
-#endif
 }
 
 /* __builtin_cpu_supports asks the processor and whether the system saves the wide registers. */

@@ -119,8 +119,8 @@ static void run_layer(const pk_kernels *k, const void *input, float *out) {
     l->function(k)(&linear, l->row_begin, l->row_end, l->panel_begin, l->panel_end);
 }
 
-/* Every number of rows that tiles treat differently, then a part of rows and panels, through every epilogue. The row
- * after the last has to stay as it was. */
+/* Every number of rows that tiles treat differently, then a part of rows and panels, through every epilogue. Rows
+ * after the last have to stay as they were. */
 static void compare_layer(const char *what, layer l) {
     static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 12, 17, ROWS - 1};
     const size_t panels = (l.linear.outputs + 15) / 16, stride = l.linear.outputs + GAP;
@@ -131,12 +131,12 @@ static void compare_layer(const char *what, layer l) {
         l.row_end = row_counts[i];
         l.linear.epilogue = (pk_epilogue)(i % 3);
         l.linear.bias = i % 2 ? bias : NULL;
-        compare(what, run_layer, &l, before, (l.row_end + 1) * stride);
+        compare(what, run_layer, &l, before, (l.row_end < 17 ? 17 : ROWS) * stride);
     }
     l.row_begin = 2;
     l.row_end = 11;
     l.panel_begin = panels / 2;
-    compare(what, run_layer, &l, before, (l.row_end + 1) * stride);
+    compare(what, run_layer, &l, before, 17 * stride);
     free(before);
     free(bias);
 }
@@ -183,16 +183,26 @@ static void float_layers(size_t columns, size_t outputs) {
     free(bytes);
 }
 
-/* ROWS rows of int8 activations; returns their offsets, -128 times the sum of each group. */
-static int32_t *activations(int8_t *q, size_t columns, size_t group) {
-    const size_t groups = (columns + group - 1) / group;
-    int32_t *offsets = calloc(ROWS * groups, sizeof(int32_t));
+/* ROWS rows of int8 activations for a layer whose columns and group are set. */
+static void make_activations(pk_linear *l) {
+    const size_t columns = l->column_end;
+    l->groups = (columns + l->group - 1) / l->group;
+    int8_t *q = malloc(ROWS * columns);
+    int32_t *offsets = calloc(ROWS * l->groups, sizeof(int32_t)); /* -128 times the sum of each group */
     for (size_t i = 0; i < ROWS * columns; i++) {
         const int value = current == LARGEST ? (noise() % 2 ? 127 : -127) : (int)(noise() % 255) - 127;
         q[i] = (int8_t)value;
-        offsets[i / columns * groups + i % columns / group] -= 128 * value;
+        offsets[i / columns * l->groups + i % columns / l->group] -= 128 * value;
     }
-    return offsets;
+    l->q = q;
+    l->q_offsets = offsets;
+    l->q_scales = numbers(ROWS * l->groups, current);
+}
+
+static void free_activations(const pk_linear *l) {
+    free((void *)l->q);
+    free((void *)l->q_offsets);
+    free((void *)l->q_scales);
 }
 
 static void q8_layer(size_t columns, size_t outputs, size_t group) {
@@ -212,23 +222,16 @@ static void q8_layer(size_t columns, size_t outputs, size_t group) {
             left -= now;
         }
     }
-    int8_t *q = malloc(ROWS * columns);
-    int32_t *offsets = activations(q, columns, group);
-    float *scales = numbers(ROWS * groups, current);
-    compare_layer("linear_q8", (layer){.function = q8,
-                                       .linear = {.weights = weights,
-                                                  .panel_bytes = panel_bytes,
-                                                  .outputs = outputs,
-                                                  .column_end = columns,
-                                                  .q = q,
-                                                  .q_scales = scales,
-                                                  .q_offsets = offsets,
-                                                  .group = group,
-                                                  .groups = groups}});
+    layer l = {.function = q8,
+               .linear = {.weights = weights,
+                          .panel_bytes = panel_bytes,
+                          .outputs = outputs,
+                          .column_end = columns,
+                          .group = group}};
+    make_activations(&l.linear);
+    compare_layer("linear_q8", l);
+    free_activations(&l.linear);
     free(weights);
-    free(q);
-    free(offsets);
-    free(scales);
 }
 
 /* Every byte is a code or multipliers; scales are the upper halves of floats. */
@@ -243,31 +246,24 @@ static void q4_layer(size_t columns, size_t outputs, size_t group) {
             memcpy(weights + p * panel_bytes + i * 2, &scale, 2);
         }
     }
-    int8_t *q = malloc(ROWS * columns);
-    int32_t *offsets = activations(q, columns, group), *block_offsets = malloc(ROWS * blocks * sizeof(int32_t));
-    pk_scalar.block_offsets(q, ROWS * blocks, block_offsets);
-    float *scales = numbers(ROWS * groups, current);
+    int32_t *block_offsets = malloc(ROWS * blocks * sizeof(int32_t));
     void *workspace = aligned_alloc(64, ROWS * panels * 64);
     layer l = {.function = q4,
                .linear = {.weights = weights,
                           .panel_bytes = panel_bytes,
                           .outputs = outputs,
                           .column_end = columns,
-                          .q = q,
-                          .q_scales = scales,
-                          .q_offsets = offsets,
                           .q_block_offsets = block_offsets,
                           .group = group,
-                          .groups = groups,
                           .workspace = workspace}};
+    make_activations(&l.linear);
+    pk_scalar.block_offsets(l.linear.q, ROWS * blocks, block_offsets);
     compare_layer("linear_q4", l);
     l.linear.q_block_offsets = NULL; /* few rows of many */
     compare_layer("linear_q4 without block offsets", l);
+    free_activations(&l.linear);
     free(weights);
-    free(q);
-    free(offsets);
     free(block_offsets);
-    free(scales);
     free(workspace);
 }
 

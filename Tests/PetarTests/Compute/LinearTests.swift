@@ -56,7 +56,7 @@ import Testing
 
   @Test("Few rows that are left after whole blocks are as exact as others", arguments: [Encoding.q8, .q4])
   func restOfBlocks(_ encoding: Encoding) throws {
-    // Blocks have 384 rows of 256 columns at most.
+    // Blocks of q4 have 384 rows with groups of 256.
     let (rows, columns, outputs) = (386, 256, 48)
     let x = Numbers.ordinary.make(rows * columns, seed: 11)
     let w = try matrix(
