@@ -22,6 +22,7 @@ typedef uint8_t v64u __attribute__((ext_vector_type(64)));
 
 #define PK_INLINE static inline __attribute__((always_inline))
 #define PK_UNROLL _Pragma("clang loop unroll(full)")
+#define PK_ROLLED _Pragma("clang loop unroll(disable)")
 #define PK_FOUR_STEPS _Pragma("clang loop unroll_count(4)")
 
 /* How far ahead of a single panel, read from memory once, its bytes are asked for. Into the first-level cache: asked for

@@ -112,11 +112,27 @@ static pk_linear_fn *q8(const pk_kernels *k) { return k->linear_q8; }
 
 static pk_linear_fn *q4(const pk_kernels *k) { return k->linear_q4; }
 
+/* All rows in the order that a table wants them in. */
+static void *order_activations(const pk_kernels *k, pk_linear *l) {
+    const size_t bytes = pk_ordered_bytes(l->group);
+    char *ordered = aligned_alloc(64, ROWS * l->groups * bytes);
+    l->ordered = ordered;
+    l->ordered_stride = ROWS * bytes;
+    for (size_t row = 0; row < ROWS; row++)
+        k->order(l->q + row * l->column_end, l->q_scales + row * l->groups, l->q_offsets + row * l->groups,
+                 l->column_end, l->group, ordered + row * bytes, l->ordered_stride);
+    return ordered;
+}
+
 static void run_layer(const pk_kernels *k, const void *input, float *out) {
     const layer *l = input;
     pk_linear linear = l->linear;
     linear.out = out;
+    const int many = l->row_end - l->row_begin > 4 || !linear.q_block_offsets;
+    void *ordered = NULL;
+    if (k->order && linear.q && many && linear.group <= PK_ORDERED_GROUP) ordered = order_activations(k, &linear);
     l->function(k)(&linear, l->row_begin, l->row_end, l->panel_begin, l->panel_end);
+    free(ordered);
 }
 
 /* Every number of rows that tiles treat differently, then a part of rows and panels, through every epilogue. Rows
@@ -190,7 +206,11 @@ static void make_activations(pk_linear *l) {
     int8_t *q = malloc(ROWS * columns);
     int32_t *offsets = calloc(ROWS * l->groups, sizeof(int32_t)); /* -128 times the sum of each group */
     for (size_t i = 0; i < ROWS * columns; i++) {
-        const int value = current == LARGEST ? (noise() % 2 ? 127 : -127) : (int)(noise() % 255) - 127;
+        /* The sums of AVX2 are 16 bits wide: two or four of what is about 64 or 32 just fit, or just do not. */
+        const int border = (noise() % 4 ? 1 : -1) * ((noise() % 2 ? 64 : 32) + (int)(noise() % 16 == 0));
+        const int value = current == LARGEST       ? (noise() % 2 ? 127 : -127)
+                          : current == OVERFLOWING ? border
+                                                   : (int)(noise() % 255) - 127;
         q[i] = (int8_t)value;
         offsets[i / columns * l->groups + i % columns / l->group] -= 128 * value;
     }
@@ -208,7 +228,7 @@ static void free_activations(const pk_linear *l) {
 static void q8_layer(size_t columns, size_t outputs, size_t group) {
     const size_t panels = (outputs + 15) / 16, groups = (columns + group - 1) / group;
     const size_t panel_bytes = columns * 16 + groups * 64;
-    const int extreme = current == LARGEST;
+    const int extreme = current == LARGEST || current == OVERFLOWING;
     uint8_t *weights = malloc(panels * panel_bytes), *at = weights;
     for (size_t p = 0; p < panels; p++) {
         for (size_t left = columns; left > 0;) {
@@ -275,6 +295,7 @@ static void layers(void) {
             q4_layer((shapes[i][0] + 7) / 8 * 8, shapes[i][1], group);
         for (size_t group = 4; group <= 128; group = group == 4 ? 32 : group == 32 ? 100 : group + 28)
             q8_layer((shapes[i][0] + 3) / 4 * 4, shapes[i][1], group);
+        q8_layer((shapes[i][0] + 3) / 4 * 4, shapes[i][1], PK_ORDERED_GROUP + 4);
     }
 }
 

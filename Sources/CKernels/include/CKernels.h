@@ -37,6 +37,8 @@ typedef struct pk_linear {
     const float *q_scales;
     const int32_t *q_offsets;
     const int32_t *q_block_offsets; /* q4, up to PK_Q4_FEW_ROWS rows: from block_offsets; NULL if there are more */
+    const void *ordered;            /* q8, q4: from `order`, if the table has it and there are more than 4 rows, or NULL */
+    size_t ordered_stride;          /* from the group of a row to its next one; from row to row pk_ordered_bytes */
     size_t group;                   /* q4: a multiple of 64, at most 256 */
     size_t groups;
     void *workspace; /* q4, more than 4 rows: 64 bytes for each row and panel of a call, of the calling thread */
@@ -51,6 +53,9 @@ typedef struct pk_linear {
 
 /* Few enough rows for some q4 kernels to read codes as they are, instead of making them int8 first. */
 #define PK_Q4_FEW_ROWS 8
+
+#define PK_ORDERED_GROUP 256
+static inline size_t pk_ordered_bytes(size_t group) { return (16 + group / 4 + group + 63) / 64 * 64; }
 
 /* Attention in int8: the widest head, and how many queries are worked on together. */
 #define PK_HEAD_WIDTH 128
@@ -75,6 +80,12 @@ typedef struct pk_kernels {
 
     /* offsets[b] = -128 * sum of 8 values of q: what q4 kernels for few rows need. */
     void (*block_offsets)(const int8_t *q, size_t blocks, int32_t *offsets);
+
+    /* Puts a row of int8 activations, as `quantize` leaves it, in an order that products with many panels are fastest in:
+     * pk_ordered_bytes(group) for each group, `stride` bytes apart and aligned to 64. `group` is at most
+     * PK_ORDERED_GROUP, and it and `columns` are multiples of 4. NULL in tables that take rows as they are. */
+    void (*order)(const int8_t *q, const float *scales, const int32_t *offsets, size_t columns, size_t group,
+                  void *ordered, size_t stride);
 
     /* Packs a group of columns of a panel as q4: [columns][16] floats, columns a multiple of 8 and at most 256, to codes
      * and multipliers and to 16 scales, see MatrixLayout. All values are finite; they become what was packed. `feedback`
