@@ -86,7 +86,8 @@ import Testing
       return (loss, TrainingReference.gradients(parameters).mapValues(Array.init), model.workspaceBytes)
     }
     let (shared, apart) = (try gradients(copying: false), try gradients(copying: true))
-    #expect(shared.loss == apart.loss)
+    // OpenBLAS's kernels for AVX2 round the last rows of a product in another way than those before.
+    #expect(abs(shared.loss - apart.loss) <= 1e-6 * apart.loss)
     for (name, expected) in apart.of {
       let got = try #require(shared.of[name])
       let norm = expected.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
