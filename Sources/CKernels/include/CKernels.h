@@ -54,6 +54,7 @@ typedef struct pk_linear {
 /* Few enough rows for some q4 kernels to read codes as they are, instead of making them int8 first. */
 #define PK_Q4_FEW_ROWS 8
 
+/* Activations in order (pk_kernels.order): the most columns of a group, and the bytes of one. */
 #define PK_ORDERED_GROUP 256
 static inline size_t pk_ordered_bytes(size_t group) { return (16 + group / 4 + group + 63) / 64 * 64; }
 
