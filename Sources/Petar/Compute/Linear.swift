@@ -44,7 +44,6 @@ extension Compute {
     linear.out_stride = layout.rows
     linear.epilogue = epilogue.kernel
 
-    let orderedBytes = rows > 4 ? orderedBytes(layout) : 0
     let tiling = Tiling(rows: rows, layout, threads: pool.threads)
     let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
     switch layout.encoding {
@@ -53,9 +52,7 @@ extension Compute {
       linear.x_stride = layout.columns
       kernel = layout.encoding == .f32 ? kernels.linear_f32 : kernels.linear_f16
     case .q8, .q4:
-      try quantize(
-        x, rows: rows, after: prelude, layout, orderedBytes: orderedBytes, workspace: tiling.workspaceBytes,
-        in: scratch, for: &linear)
+      try quantize(x, rows: rows, after: prelude, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
       kernel = layout.encoding == .q8 ? kernels.linear_q8 : kernels.linear_q4
     }
 
@@ -91,36 +88,31 @@ extension Compute {
     return UnsafePointer(results)
   }
 
-  /// What a row of many takes for each group beside its int8 values, or 0 if the kernels take these as they are.
-  private func orderedBytes(_ layout: MatrixLayout) -> Int {
-    guard layout.encoding.isInt8, kernels.order != nil, layout.groupSize <= PK_ORDERED_GROUP else { return 0 }
-    return pk_ordered_bytes(layout.groupSize)
-  }
-
   /// Quantizes the rows of `x`, after `prelude` and rotated as the weights are, into `scratch` and points `linear` at
   /// the result.
-  /// - Parameters:
-  ///   - orderedBytes: bytes for each group of a row in the order that the kernel wants, a multiple of 64.
-  ///   - workspace: bytes for each lane that the kernel is to have besides, a multiple of 64.
+  /// - Parameter workspace: bytes for each lane that the kernel is to have besides, a multiple of 64.
   private func quantize(
-    _ x: UnsafePointer<Float>, rows: Int, after prelude: RowPrelude?, _ layout: MatrixLayout, orderedBytes: Int,
-    workspace: Int, in scratch: Scratch, for linear: inout pk_linear
+    _ x: UnsafePointer<Float>, rows: Int, after prelude: RowPrelude?, _ layout: MatrixLayout, workspace: Int,
+    in scratch: Scratch, for linear: inout pk_linear
   ) throws {
     let (width, groups) = (layout.paddedColumns, layout.groups)
     // A row for each lane to prepare and rotate, so that x stays as it is.
     let lanes = layout.rotation > 1 || prelude != nil ? pool.threads : 0
     let blocks = layout.encoding == .q4 && rows <= PK_Q4_FEW_ROWS ? width / 8 : 0
+    let isOrdered = rows > 4 && kernels.order != nil && layout.groupSize <= PK_ORDERED_GROUP
+    let orderedBytes = isOrdered ? pk_ordered_bytes(layout.groupSize) : 0
     guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
       let blockBytes = product(rows, blocks, 4), let rotatedBytes = product(lanes, width, 4),
-      let workspaceBytes = product(workspace, pool.threads), let orderBytes = product(rows, groups, orderedBytes),
-      max(valueBytes, scaleBytes, blockBytes, rotatedBytes, workspaceBytes, orderBytes) < Int.max / 8
+      let workspaceBytes = product(workspace, pool.threads),
+      let allOrderedBytes = product(rows, groups, orderedBytes),
+      max(valueBytes, scaleBytes, blockBytes, rotatedBytes, workspaceBytes, allOrderedBytes) < Int.max / 8
     else {
       throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
     }
     let memory = try scratch.bytes(
-      workspaceBytes + orderBytes + rotatedBytes + scaleBytes + blockBytes + valueBytes)
-    let ordered = orderedBytes > 0 ? memory + workspaceBytes : nil
-    let rotated = (memory + workspaceBytes + orderBytes).assumingMemoryBound(to: Float.self)
+      workspaceBytes + allOrderedBytes + rotatedBytes + scaleBytes + blockBytes + valueBytes)
+    let ordered = isOrdered ? memory + workspaceBytes : nil
+    let rotated = (memory + workspaceBytes + allOrderedBytes).assumingMemoryBound(to: Float.self)
     let scales = rotated + lanes * width
     let offsets = UnsafeMutableRawPointer(scales + rows * groups).assumingMemoryBound(to: Int32.self)
     let blockOffsets = offsets + rows * groups
