@@ -6,16 +6,21 @@ package struct CausalRows {
   /// Rows of the queries of all heads, then the keys, then the values, side by side.
   package let qkv: UnsafeMutablePointer<Float>
   package let rows: Int
+  /// Results are wanted of the last so many rows; the others join the cache and no more.
+  package let results: Int
   /// What the text's rows before these left.
   package let cache: KeyValues
-  /// Rows of all heads.
+  /// `results` rows of all heads.
   package let out: UnsafeMutablePointer<Float>
 
+  /// - Parameter results: of how many rows; nil for all.
   package init(
-    qkv: UnsafeMutablePointer<Float>, rows: Int, _ cache: KeyValues, into out: UnsafeMutablePointer<Float>
+    qkv: UnsafeMutablePointer<Float>, rows: Int, results: Int? = nil, _ cache: KeyValues,
+    into out: UnsafeMutablePointer<Float>
   ) {
     self.qkv = qkv
     self.rows = rows
+    self.results = results ?? rows
     self.cache = cache
     self.out = out
   }
@@ -40,7 +45,7 @@ extension Compute {
     var (rows, positions) = (0, 0)
     for text in texts {
       let (cache, end) = (text.cache, text.cache.count + text.rows)
-      guard text.rows > 0, end <= min(cache.capacity, rotary.positions), cache.heads == first.heads,
+      guard text.rows > 0, 0...text.rows ~= text.results, end <= min(cache.capacity, rotary.positions), cache.heads == first.heads,
         cache.headWidth == first.headWidth, heads > 0, heads % cache.heads == 0, window ?? 1 > 0
       else {
         throw PetarError(
@@ -87,9 +92,10 @@ private struct AttendingTexts {
   func compute(_ part: Int, lane: Int) {
     let (text, keyHead) = (texts[part / keyHeads], part % keyHeads)
     let (group, stride) = (heads / keyHeads, (heads + 2 * keyHeads) * headWidth)
+    let skipped = text.rows - text.results
     let (queries, keys) = (text.qkv + keyHead * group * headWidth, text.qkv + (heads + keyHead) * headWidth)
-    turn(queries, heads: group, stride: stride, text)
-    turn(keys, heads: 1, stride: stride, text)
+    turn(queries, heads: group, stride: stride, skipped..<text.rows, text)
+    turn(keys, heads: 1, stride: stride, 0..<text.rows, text)
     text.cache.append(
       head: keyHead, keys: keys, keyStride: stride, values: keys + keyHeads * headWidth, valueStride: stride,
       rows: text.rows, compute)
@@ -102,10 +108,10 @@ private struct AttendingTexts {
     for head in 0..<group {
       let column = head * headWidth
       let out = text.out + keyHead * group * headWidth + column
-      for first in Swift.stride(from: 0, to: text.rows, by: block) {
+      for first in Swift.stride(from: skipped, to: text.rows, by: block) {
         let rows = Compute.BlockOfRows(
           queries: queries + first * stride + column, stride: stride, rows: first..<min(first + block, text.rows),
-          out: out + first * width, outStride: width, scores: scores + lane * block * scoreStride,
+          out: out + (first - skipped) * width, outStride: width, scores: scores + lane * block * scoreStride,
           scoreStride: scoreStride)
         compute.attend(rows, keyHead: keyHead, text.cache, mask, scale, ahead: ahead)
       }
@@ -113,10 +119,12 @@ private struct AttendingTexts {
   }
 
   /// Turns neighbouring heads of queries or keys by their rows' positions.
-  private func turn(_ x: UnsafeMutablePointer<Float>, heads: Int, stride: Int, _ text: CausalRows) {
+  private func turn(
+    _ x: UnsafeMutablePointer<Float>, heads: Int, stride: Int, _ rows: Range<Int>, _ text: CausalRows
+  ) {
     let half = headWidth / 2
     let (cosines, sines) = (rotary.cosines(from: text.cache.count), rotary.sines(from: text.cache.count))
-    for row in 0..<text.rows {
+    for row in rows {
       let x = x + row * stride
       for head in 0..<heads {
         compute.kernels.rope(x + head * headWidth, half, cosines + row * half, sines + row * half)

@@ -92,6 +92,26 @@ private struct Text {
     }
   }
 
+  @Test("Only the last results, side by side, have the bits they have among all", arguments: [0, 1, 33, 70])
+  func lastResults(count: Int) throws {
+    let text = Self.texts[1]
+    let compute = try compute()
+    let expected = try attend([text], compute, steps: [text.rows])[0]
+    let width = Self.heads * Self.width
+    let rotary = try RotaryTable(positions: 80, headWidth: Self.width, theta: 10000)
+    let cache = try KeyValues(heads: Self.keyHeads, headWidth: Self.width, capacity: 75, precision: .int8)
+    let qkv = try Buffer<Float>(count: text.qkv.count)
+    qkv.base.update(from: text.qkv, count: text.qkv.count)
+    let out = try Buffer<Float>(count: text.rows * width)
+    out.base.update(repeating: -1, count: out.count)
+    let rows = CausalRows(qkv: qkv.base, rows: text.rows, results: count, cache, into: out.base)
+    try compute.attend([rows], heads: Self.heads, window: nil, rotary, scratch: Scratch())
+    let result = Array(UnsafeBufferPointer(start: out.base, count: out.count))
+    #expect(bits(Array(result.prefix(count * width))) == bits(Array(expected.suffix(count * width))))
+    #expect(result.dropFirst(count * width).allSatisfy { $0 == -1 })
+    #expect(cache.count == text.rows)
+  }
+
   @Test("Rows that do not fit are refused, and no cache has changed")
   func refused() throws {
     let compute = try compute()
