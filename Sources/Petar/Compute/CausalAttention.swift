@@ -45,8 +45,9 @@ extension Compute {
     var (rows, positions) = (0, 0)
     for text in texts {
       let (cache, end) = (text.cache, text.cache.count + text.rows)
-      guard text.rows > 0, 0...text.rows ~= text.results, end <= min(cache.capacity, rotary.positions), cache.heads == first.heads,
-        cache.headWidth == first.headWidth, heads > 0, heads % cache.heads == 0, window ?? 1 > 0
+      guard text.rows > 0, text.results >= 0, text.results <= text.rows, end <= min(cache.capacity, rotary.positions),
+        cache.heads == first.heads, cache.headWidth == first.headWidth, heads > 0, heads % cache.heads == 0,
+        window ?? 1 > 0
       else {
         throw PetarError(
           PETAR_ERROR_INTERNAL,

@@ -6,7 +6,7 @@ import Petar
 ///
 /// Element-wise work is cut into parts by shape alone and every sum over parts runs in their order, so results do not
 /// depend on the number of threads.
-final class Engine {
+package final class Engine {
   /// The runtime's own operations, for everything forward that has one.
   let compute: Compute
   let pool: ThreadPool
@@ -16,7 +16,7 @@ final class Engine {
   /// Decides which inputs of adapters are dropped in this step; nil for none.
   var dropoutSeed: UInt64?
 
-  init(pool: ThreadPool) throws {
+  package init(pool: ThreadPool) throws {
     self.pool = pool
     compute = Compute(try InstructionSet(), pool: pool)
     kernels = compute.kernels

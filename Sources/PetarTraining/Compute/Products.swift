@@ -3,10 +3,16 @@ import Petar
 import PetarConversion
 
 /// The result of a product is rows x columns; sums run over depth.
-struct Extents {
-  var rows: Int
-  var columns: Int
-  var depth: Int
+package struct Extents {
+  let rows: Int
+  let columns: Int
+  let depth: Int
+
+  package init(rows: Int, columns: Int, depth: Int) {
+    self.rows = rows
+    self.columns = columns
+    self.depth = depth
+  }
 }
 
 /// `c = scale a b`, or `c += scale a b` if `adding`, on the calling thread.
@@ -31,21 +37,24 @@ private func multiplyInBlocks(
   guard OpenBLAS.hasKernelsForSmallProducts, !b.transposed else {
     return multiply(a, b, into: c, stride: stride, extents, scale: scale, adding: adding)
   }
-  // Depth outermost: what a thread reads is then in its second-level cache, with the result.
   let block = 96
-  for k in Swift.stride(from: 0, to: extents.depth, by: block) {
-    for row in Swift.stride(from: 0, to: extents.rows, by: block) {
-      let left = Factor(
-        a.base + (a.transposed ? k * a.stride + row : row * a.stride + k), stride: a.stride, transposed: a.transposed)
-      for column in Swift.stride(from: 0, to: extents.columns, by: block) {
-        multiply(
-          left, Factor(b.base + k * b.stride + column, stride: b.stride), into: c + row * stride + column,
-          stride: stride,
-          Extents(
-            rows: min(block, extents.rows - row), columns: min(block, extents.columns - column),
-            depth: min(block, extents.depth - k)), scale: scale, adding: adding || k > 0)
-      }
-    }
+  func add(_ rows: Range<Int>, _ columns: Range<Int>, _ depth: Range<Int>) {
+    let (row, column, k) = (rows.lowerBound, columns.lowerBound, depth.lowerBound)
+    multiply(
+      Factor(
+        a.base + (a.transposed ? k * a.stride + row : row * a.stride + k), stride: a.stride, transposed: a.transposed),
+      Factor(b.base + k * b.stride + column, stride: b.stride), into: c + row * stride + column, stride: stride,
+      Extents(rows: rows.count, columns: columns.count, depth: depth.count), scale: scale, adding: adding || k > 0)
+  }
+  func parts(_ count: Int) -> [Range<Int>] {
+    Swift.stride(from: 0, to: count, by: block).map { $0..<min($0 + block, count) }
+  }
+  // The longest side outermost: what is used again then stays in a second-level cache, weights or their gradient.
+  let (rows, columns, depth) = (parts(extents.rows), parts(extents.columns), parts(extents.depth))
+  if extents.depth > extents.rows {
+    for depth in depth { for rows in rows { for columns in columns { add(rows, columns, depth) } } }
+  } else {
+    for rows in rows { for columns in columns { for depth in depth { add(rows, columns, depth) } } }
   }
 }
 
@@ -65,7 +74,7 @@ extension Engine {
   /// OpenBLAS runs on one thread and each thread of the pool has a part of the rows or columns of the result: a sum is
   /// never split, there is one set of threads, and it is faster on small products. The parts depend on the shape
   /// alone.
-  func multiply(
+  package func multiply(
     _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, scale: Float = 1,
     adding: Bool = false
   ) {
