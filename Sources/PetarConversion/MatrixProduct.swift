@@ -12,6 +12,12 @@ package struct Factor {
     self.stride = stride
     self.transposed = transposed
   }
+
+  /// What is left of it from a row and a column on.
+  package func from(row: Int = 0, column: Int = 0) -> Factor {
+    Factor(
+      base + (transposed ? column * stride + row : row * stride + column), stride: stride, transposed: transposed)
+  }
 }
 
 /// `c += a b`, or `c -= a b`: f32, on all threads. Sums run over blocks of the depth in their order, so results are the

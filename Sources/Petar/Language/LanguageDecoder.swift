@@ -151,12 +151,13 @@ package final class LanguageDecoder {
   ) throws {
     let space = try room(for: rows)
     try embed(into: space)
+    var left = rows
     for (index, layer) in weights.layers.enumerated() {
       try checkpoint(index)
-      try run(layer, index, rows: rows, space)
+      left = try run(layer, index, rows: rows, space)
     }
     for segment in block { segment.text.advance(by: segment.rows.count) }
-    try head(rows: block.reduce(0) { $0 + $1.wanted.count }, space, into: &logits)
+    try head(rows: left, space, into: &logits)
   }
 
   private func embed(into space: Workspace) throws {
@@ -180,7 +181,8 @@ package final class LanguageDecoder {
 
   /// A row whose logits nobody wants leaves keys and values in the last layer and nothing else: behind attention only
   /// the wanted rows go on, one after the other. A prefill saves 2 % by it.
-  private func run(_ layer: DecoderWeights.Layer, _ index: Int, rows: Int, _ space: Workspace) throws {
+  /// - Returns: how many rows go on.
+  private func run(_ layer: DecoderWeights.Layer, _ index: Int, rows: Int, _ space: Workspace) throws -> Int {
     let hidden = space.hidden.base
     let isLast = index == shape.layers - 1
     try compute.linear(
@@ -195,6 +197,7 @@ package final class LanguageDecoder {
       into: space.gateUp.base, scratch: scratch)
     try compute.linear(
       space.gateUp.base, rows: rows, after: .siluGate, layer.down, into: hidden, .add, scratch: scratch)
+    return rows
   }
 
   /// - Parameter onlyWanted: leave out results that nobody wants; the others come one after the other.

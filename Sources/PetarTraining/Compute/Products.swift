@@ -38,23 +38,18 @@ private func multiplyInBlocks(
     return multiply(a, b, into: c, stride: stride, extents, scale: scale, adding: adding)
   }
   let block = 96
-  func add(_ rows: Range<Int>, _ columns: Range<Int>, _ depth: Range<Int>) {
-    let (row, column, k) = (rows.lowerBound, columns.lowerBound, depth.lowerBound)
-    multiply(
-      Factor(
-        a.base + (a.transposed ? k * a.stride + row : row * a.stride + k), stride: a.stride, transposed: a.transposed),
-      Factor(b.base + k * b.stride + column, stride: b.stride), into: c + row * stride + column, stride: stride,
-      Extents(rows: rows.count, columns: columns.count, depth: depth.count), scale: scale, adding: adding || k > 0)
-  }
-  func parts(_ count: Int) -> [Range<Int>] {
-    Swift.stride(from: 0, to: count, by: block).map { $0..<min($0 + block, count) }
-  }
-  // The longest side outermost: what is used again then stays in a second-level cache, weights or their gradient.
-  let (rows, columns, depth) = (parts(extents.rows), parts(extents.columns), parts(extents.depth))
-  if extents.depth > extents.rows {
-    for depth in depth { for rows in rows { for columns in columns { add(rows, columns, depth) } } }
-  } else {
-    for rows in rows { for columns in columns { for depth in depth { add(rows, columns, depth) } } }
+  // Depth outermost: a gradient of weights, with what is added to it, then stays in a second-level cache.
+  for k in Swift.stride(from: 0, to: extents.depth, by: block) {
+    for row in Swift.stride(from: 0, to: extents.rows, by: block) {
+      for column in Swift.stride(from: 0, to: extents.columns, by: block) {
+        let part = Extents(
+          rows: min(block, extents.rows - row), columns: min(block, extents.columns - column),
+          depth: min(block, extents.depth - k))
+        multiply(
+          a.from(row: row, column: k), b.from(row: k, column: column), into: c + row * stride + column,
+          stride: stride, part, scale: scale, adding: adding || k > 0)
+      }
+    }
   }
 }
 
@@ -85,16 +80,12 @@ extension Engine {
       let first = part * step
       let count = min(step, side - first)
       if byRows {
-        let rows = Factor(
-          a.base + first * (a.transposed ? 1 : a.stride), stride: a.stride, transposed: a.transposed)
         multiplyInBlocks(
-          rows, b, into: c + first * stride, stride: stride,
+          a.from(row: first), b, into: c + first * stride, stride: stride,
           Extents(rows: count, columns: extents.columns, depth: extents.depth), scale: scale, adding: adding)
       } else {
-        let columns = Factor(
-          b.base + first * (b.transposed ? b.stride : 1), stride: b.stride, transposed: b.transposed)
         multiplyInBlocks(
-          a, columns, into: c + first, stride: stride,
+          a, b.from(column: first), into: c + first, stride: stride,
           Extents(rows: extents.rows, columns: count, depth: extents.depth), scale: scale, adding: adding)
       }
     }

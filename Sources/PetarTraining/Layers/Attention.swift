@@ -74,37 +74,33 @@ struct Attention {
     logSums: UnsafePointer<Float>, into dqkv: UnsafeMutablePointer<Float>, _ engine: Engine
   ) throws {
     try overHeads(layout, engine) { sequence, keyHead, scratch in
-      let blocks = blocks(of: sequence, keyHead)
-      // Gradients of keys and values are sums over blocks. The first one begins them if it sees all.
-      let startsWithAll = blocks.first?.keys == sequence
-      if !startsWithAll { clearKeyValue(dqkv, sequence, keyHead) }
+      clearKeyValue(dqkv, sequence, keyHead)
       let first = keyPlace(sequence.lowerBound, keyHead)
       let keyColumns = columns(qkv + first, sequence, in: scratch.keys)
       let valueColumns = columns(qkv + first + keyHeads * headWidth, sequence, in: scratch.values)
       let (scores, dscores) = (scratch.scores, scratch.gradients)
-      for (index, block) in blocks.enumerated() {
+      for block in blocks(of: sequence, keyHead) {
         let (rows, keys) = (block.rows.count, block.keys.count)
         let query = Factor(qkv + queryPlace(block), stride: stride)
         let dresult = Factor(dout + resultPlace(block), stride: width)
         let within = Extents(rows: rows, columns: keys, depth: headWidth)
         multiply(query, keyColumns.factor(from: block.firstKey), into: scores, stride: keys, within)
         multiply(dresult, valueColumns.factor(from: block.firstKey), into: dscores, stride: keys, within)
-        for (place, row) in block.rows.enumerated() {
+        for (index, row) in block.rows.enumerated() {
           let seen = seen(row, block)
           let mean = engine.operations.dot(
-            dresult.base + place * width, out + resultPlace(block) + place * width, headWidth)
+            dresult.base + index * width, out + resultPlace(block) + index * width, headWidth)
           engine.operations.softmax_backward(
-            scores + place * keys, dscores + place * keys, seen.lowerBound, seen.upperBound, keys, scale,
+            scores + index * keys, dscores + index * keys, seen.lowerBound, seen.upperBound, keys, scale,
             logSums[row * heads + block.head], mean)
         }
-        let adding = index > 0 || !startsWithAll
         let sums = Extents(rows: keys, columns: headWidth, depth: rows)
         multiply(
           Factor(scores, stride: keys, transposed: true), dresult, into: dqkv + valuePlace(block), stride: stride,
-          sums, adding: adding)
+          sums, adding: true)
         multiply(
           Factor(dscores, stride: keys, transposed: true), query, into: dqkv + keyPlace(block), stride: stride, sums,
-          adding: adding)
+          adding: true)
         multiply(
           Factor(dscores, stride: keys), Factor(qkv + keyPlace(block), stride: stride), into: dqkv + queryPlace(block),
           stride: stride, Extents(rows: rows, columns: headWidth, depth: keys))
@@ -219,6 +215,7 @@ struct Attention {
   /// In a row of the result.
   private func resultPlace(_ block: Block) -> Int { block.rows.lowerBound * width + block.head * headWidth }
 
+  /// Gradients of keys and values are sums over blocks.
   private func clearKeyValue(_ dqkv: UnsafeMutablePointer<Float>, _ sequence: Range<Int>, _ keyHead: Int) {
     for row in sequence {
       let key = dqkv + keyPlace(row, keyHead)
