@@ -26,7 +26,15 @@ typedef uint8_t v64u __attribute__((ext_vector_type(64)));
 #define PK_FOUR_STEPS _Pragma("clang loop unroll_count(4)")
 
 /* How far ahead of a single panel, read from memory once, its bytes are asked for. Into the first-level cache: asked for
- * into the second, weights for 8 rows take 17 % longer (Zen 4). */
+ * into the second alone, weights for 8 rows take 17 % longer (Zen 4). */
 #define PK_PREFETCH 4096
+
+/* Asks for what such a stream has `near` bytes behind `line`. It has been asked for before, into the second-level cache,
+ * which waits for more lines at a time than the first: one row takes 0.91 to 0.98 of the time so, 4 rows 0.87, 8 rows
+ * 0.91, with AVX2 one row 0.81 (Emerald Rapids, two threads). */
+PK_INLINE void ask_ahead(const void *line, size_t near) {
+    __builtin_prefetch((const char *)line + 2 * PK_PREFETCH, 0, 2);
+    __builtin_prefetch((const char *)line + near);
+}
 
 #endif /* PK_VECTORS_H */
