@@ -26,7 +26,7 @@ PB_AVX2 static uint64_t read_streams(const void *memory, size_t bytes, size_t st
             const char *bytes_here = (const char *)memory + stream * length + at;
             for (int line = 0; line < 4; line++) {
                 const __m256i *half = (const __m256i *)(bytes_here + line * 64);
-                _mm_prefetch((const char *)half + PB_AHEAD, _MM_HINT_T0);
+                pb_ask_ahead((const char *)half);
                 sums[line] = _mm256_add_epi64(sums[line], _mm256_load_si256(half));
                 sums[line] = _mm256_add_epi64(sums[line], _mm256_load_si256(half + 1));
             }

@@ -18,7 +18,7 @@ PB_AVX512 static uint64_t read_streams(const void *memory, size_t bytes, size_t 
     for (size_t at = 0; at < length; at += 256)
         for (size_t stream = 0; stream < streams; stream++) {
             const char *here = (const char *)memory + stream * length + at;
-            for (int line = 0; line < 4; line++) _mm_prefetch(here + PB_AHEAD + line * 64, _MM_HINT_T0);
+            for (int line = 0; line < 4; line++) pb_ask_ahead(here + line * 64);
             a = _mm512_add_epi64(a, _mm512_load_si512(here));
             b = _mm512_add_epi64(b, _mm512_load_si512(here + 64));
             c = _mm512_add_epi64(c, _mm512_load_si512(here + 128));

@@ -11,7 +11,7 @@ static uint64_t read_streams(const void *memory, size_t bytes, size_t streams) {
     for (size_t at = 0; at < length; at += 64)
         for (size_t stream = 0; stream < streams; stream++) {
             const uint64_t *words = (const uint64_t *)((const char *)memory + stream * length + at);
-            __builtin_prefetch((const char *)words + PB_AHEAD);
+            pb_ask_ahead((const char *)words);
             for (size_t i = 0; i < 8; i++) sums[i] += words[i];
         }
     uint64_t sum = 0;

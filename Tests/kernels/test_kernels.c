@@ -138,7 +138,7 @@ static void run_layer(const pk_kernels *k, const void *input, float *out) {
 /* Every number of rows that tiles treat differently, then a part of rows and panels, through every epilogue. Rows
  * after the last have to stay as they were. */
 static void compare_layer(const char *what, layer l) {
-    static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 12, 17, ROWS - 1};
+    static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, ROWS - 1};
     const size_t panels = (l.linear.outputs + 15) / 16, stride = l.linear.outputs + GAP;
     float *before = numbers(ROWS * stride, ORDINARY), *bias = numbers(l.linear.outputs, current);
     l.linear.out_stride = stride;
