@@ -30,8 +30,8 @@ typedef uint8_t v64u __attribute__((ext_vector_type(64)));
 #define PK_PREFETCH 4096
 
 /* Asks for what such a stream has `near` bytes behind `line`. It has been asked for before, into the second-level cache,
- * which waits for more lines at a time than the first: one row takes 0.91 to 0.98 of the time so, 4 rows 0.87, 8 rows
- * 0.91, with AVX2 one row 0.81 (Emerald Rapids, two threads). */
+ * which waits for more lines at a time than the first: one row takes 0.85 to 0.99 of the time so, 4 rows 0.87, 8 rows
+ * 0.92, with AVX2 one row 0.80 (Emerald Rapids, two threads). */
 PK_INLINE void ask_ahead(const void *line, size_t near) {
     __builtin_prefetch((const char *)line + 2 * PK_PREFETCH, 0, 2);
     __builtin_prefetch((const char *)line + near);
