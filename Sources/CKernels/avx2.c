@@ -156,6 +156,13 @@ PK_INLINE v16i multipliers(v16i words) {
     return result;
 }
 
+PK_INLINE v16i add_multiple(v16i sum, v16i products, v16i multiplier) {
+    const v16i lower = multiplier & 0xffff;
+    sum.lo += (v8i)_mm256_madd_epi16((__m256i)products.lo, (__m256i)lower.lo);
+    sum.hi += (v8i)_mm256_madd_epi16((__m256i)products.hi, (__m256i)lower.hi);
+    return sum;
+}
+
 /* Levels + 9: not negative and so small that four products of 19 * 127 fit 16 bits. */
 PK_INLINE v8i block_dot_half(__m256i codes, __m256i x0, __m256i x1, int32_t start) {
     static const uint8_t levels[16] = {0, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19};

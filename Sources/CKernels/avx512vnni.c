@@ -55,7 +55,13 @@ PK_INLINE v64u level_bytes(const uint8_t *table, v64u indices) {
 
 PK_INLINE v16i multipliers(v16i words) {
     const v16i all = {5, 6, 7, 8, 9, 10, 11, 12, -5, -6, -7, -8, -9, -10, -11, -12};
-    return (v16i)_mm512_permutexvar_epi32((__m512i)words, (__m512i)all); /* by the lowest four bits */
+    /* by the lowest four bits */
+    return (v16i)_mm512_permutexvar_epi32((__m512i)words, (__m512i)(all & 0xffff));
+}
+
+/* One instruction, where VPMULLD alone is two. */
+PK_INLINE v16i add_multiple(v16i sum, v16i products, v16i multiplier) {
+    return (v16i)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)products, (__m512i)multiplier);
 }
 
 #include "kernels.inc"
