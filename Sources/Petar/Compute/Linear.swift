@@ -202,10 +202,10 @@ private struct Tiling {
       panelBlock = max(min((1 << 18) / layout.panelBytes, panels / (threads * 8)), (1 << 16) / layout.panelBytes, 1)
     } else {
       // The activations of a block of rows stay in a second-level cache of 512 KiB or more: all columns of them, or one
-      // group with q4, whose kernel works group by group.
+      // group with q4, whose kernel works group by group. Tiles have 6 or 8 rows.
       let cached = layout.encoding == .q4 ? layout.groupSize * 4 : layout.paddedColumns
       let rowBytes = cached * (layout.encoding.isInt8 ? 1 : 4)
-      rowBlock = min(max((384 << 10) / rowBytes / 12, 2) * 12, rows)
+      rowBlock = min(max((384 << 10) / rowBytes / 24, 1) * 24, rows)
       // At least four parts a thread, unless parts get smaller than a thread is worth.
       let work = rowBlock * layout.paddedColumns * 16
       let fair = panels * ((rows + rowBlock - 1) / rowBlock) / (threads * 4)
