@@ -127,7 +127,7 @@ PK_INLINE int32_t make_operands(int8_t *x, size_t count, size_t plane, int32_t o
     return split_row(x, count, x, x + plane)[0];
 }
 
-#include "f16c.inc"
+#include "avx2_common.inc"
 
 /* As in q4.inc. */
 #define PK_Q4

@@ -38,14 +38,24 @@ PK_INLINE v16f widen(const uint16_t *halves) {
     return (v16f)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
 }
 
-/* As in attention.inc. VREDUCEPS would round the difference down. */
-#define PK_FRACTION
+/* As in attention_weights.inc: 4 of the first 16, 4 of the others, and so on. */
+#define PK_WEIGHTS
 
-PK_INLINE v16f fraction(v16f y) {
-    return y - (v16f)_mm512_roundscale_ps((__m512)y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+PK_INLINE v32s whole(v16f a, v16f b) {
+    return (v32s)_mm512_packs_epi32(_mm512_cvtps_epi32((__m512)a), _mm512_cvtps_epi32((__m512)b));
 }
 
-PK_INLINE v16f scale_down(v16f e, v16f y) { return (v16f)_mm512_scalef_ps((__m512)e, (__m512)y); }
+PK_INLINE v32s times(v32s x, v32s y) { return (v32s)_mm512_mulhrs_epi16((__m512i)x, (__m512i)y); }
+
+PK_INLINE v32h shift_down(v32h x, v32h count) {
+    return (v32h)_mm512_avg_epu16(_mm512_srlv_epi16((__m512i)x, (__m512i)count), _mm512_setzero_si512());
+}
+
+PK_INLINE v64c join(v32h a, v32h b) {
+    const v64c bytes = (v64c)_mm512_packus_epi16((__m512i)a, (__m512i)b) - 127;
+    const v16i order = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    return (v64c)_mm512_permutexvar_epi32((__m512i)order, (__m512i)bytes);
+}
 
 /* As in q4.inc. */
 #define PK_Q4

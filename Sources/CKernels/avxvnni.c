@@ -35,7 +35,7 @@ PK_INLINE v16i dot4(v16i sum, const uint8_t *weights, int32_t activations) {
     return sum;
 }
 
-#include "f16c.inc"
+#include "avx2_common.inc"
 
 #include "kernels.inc"
 

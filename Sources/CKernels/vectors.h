@@ -16,8 +16,13 @@ typedef int32_t v16i __attribute__((ext_vector_type(16)));
 typedef uint32_t v16u __attribute__((ext_vector_type(16)));
 typedef uint8_t v16b __attribute__((ext_vector_type(16)));
 typedef int8_t v16c __attribute__((ext_vector_type(16)));
+typedef int16_t v16s __attribute__((ext_vector_type(16)));
 typedef uint16_t v16h __attribute__((ext_vector_type(16)));
+typedef int8_t v32c __attribute__((ext_vector_type(32)));
 typedef uint8_t v32u __attribute__((ext_vector_type(32)));
+typedef int16_t v32s __attribute__((ext_vector_type(32)));
+typedef uint16_t v32h __attribute__((ext_vector_type(32)));
+typedef int8_t v64c __attribute__((ext_vector_type(64)));
 typedef uint8_t v64u __attribute__((ext_vector_type(64)));
 
 #define PK_INLINE static inline __attribute__((always_inline))
