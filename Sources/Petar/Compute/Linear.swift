@@ -34,29 +34,28 @@ extension Compute {
   ) throws {
     guard rows > 0 else { return }
     let layout = w.layout
-    var linear = pk_linear()
-    linear.weights = w.bytes
-    linear.panel_bytes = layout.panelBytes
-    linear.outputs = layout.rows
-    linear.column_end = layout.paddedColumns
-    linear.bias = bias
-    linear.out = out
-    linear.out_stride = layout.rows
-    linear.epilogue = epilogue.kernel
-
     let tiling = Tiling(rows: rows, layout, threads: pool.threads)
-    let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
+    var linear = pk_linear(w, bias: bias, into: out, epilogue)
     switch layout.encoding {
     case .f32, .f16:
       linear.x = try prepared(x, rows: rows, width: layout.columns, prelude, in: scratch)
       linear.x_stride = layout.columns
-      kernel = layout.encoding == .f32 ? kernels.linear_f32 : kernels.linear_f16
     case .q8, .q4:
-      try quantize(x, rows: rows, after: prelude, layout, workspace: tiling.workspaceBytes, in: scratch, for: &linear)
-      kernel = layout.encoding == .q8 ? kernels.linear_q8 : kernels.linear_q4
+      let rowBytes = try QuantizedRows.bytes(rows: rows, layout, kernels)
+      let memory = try LaneMemory(
+        threads: pool.threads, floats: quantizingFloats(layout, prelude), workspace: tiling.workspaceBytes,
+        behind: rowBytes, in: scratch)
+      let quantized = QuantizedRows(rows: rows, layout, kernels, at: memory.rest)
+      quantize(x, after: prelude, into: quantized, memory)
+      quantized.point(&linear)
+      linear.workspace = memory.workspace
     }
+    run(linear, layout.encoding, tiling)
+  }
 
-    var tiles = Tiles(linear: linear, kernel: kernel, tiling: tiling)
+  /// All parts of a layer.
+  func run(_ linear: pk_linear, _ encoding: Encoding, _ tiling: Tiling) {
+    var tiles = Tiles(linear: linear, kernel: kernels.linear(encoding), tiling: tiling)
     pool.run(tiling.count, &tiles) { tiles, index, lane in
       tiles.assumingMemoryBound(to: Tiles.self).pointee.compute(index, lane: lane)
     }
@@ -64,7 +63,7 @@ extension Compute {
 
   private struct Tiles {
     var linear: pk_linear
-    let kernel: @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
+    let kernel: LinearKernel
     let tiling: Tiling
 
     func compute(_ index: Int, lane: Int) {
@@ -88,99 +87,102 @@ extension Compute {
     return UnsafePointer(results)
   }
 
-  /// Quantizes the rows of `x`, after `prelude` and rotated as the weights are, into `scratch` and points `linear` at
-  /// the result.
-  /// - Parameter workspace: bytes for each lane that the kernel is to have besides, a multiple of 64.
-  private func quantize(
-    _ x: UnsafePointer<Float>, rows: Int, after prelude: RowPrelude?, _ layout: MatrixLayout, workspace: Int,
-    in scratch: Scratch, for linear: inout pk_linear
-  ) throws {
-    let (width, groups) = (layout.paddedColumns, layout.groups)
-    // A row for each lane to prepare and rotate, so that x stays as it is.
-    let lanes = layout.rotation > 1 || prelude != nil ? pool.threads : 0
-    let blocks = layout.encoding == .q4 && rows <= PK_Q4_FEW_ROWS ? width / 8 : 0
-    let isOrdered = rows > 4 && kernels.order != nil && layout.groupSize <= PK_ORDERED_GROUP
-    let orderedBytes = isOrdered ? pk_ordered_bytes(layout.groupSize) : 0
-    guard let valueBytes = product(rows, width), let scaleBytes = product(rows, groups, 8),
-      let blockBytes = product(rows, blocks, 4), let rotatedBytes = product(lanes, width, 4),
-      let workspaceBytes = product(workspace, pool.threads),
-      let allOrderedBytes = product(rows, groups, orderedBytes),
-      max(valueBytes, scaleBytes, blockBytes, rotatedBytes, workspaceBytes, allOrderedBytes) < Int.max / 8
-    else {
-      throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(rows) rows of \(width) values are too many")
-    }
-    let memory = try scratch.bytes(
-      workspaceBytes + allOrderedBytes + rotatedBytes + scaleBytes + blockBytes + valueBytes)
-    let ordered = isOrdered ? memory + workspaceBytes : nil
-    let rotated = (memory + workspaceBytes + allOrderedBytes).assumingMemoryBound(to: Float.self)
-    let scales = rotated + lanes * width
-    let offsets = UnsafeMutableRawPointer(scales + rows * groups).assumingMemoryBound(to: Int32.self)
-    let blockOffsets = offsets + rows * groups
-    let values = UnsafeMutableRawPointer(blockOffsets + rows * blocks).assumingMemoryBound(to: Int8.self)
-    var quantizing = Quantizing(
-      layout: layout, kernels: kernels, prelude: prelude, x: x, rotated: rotated, values: values, scales: scales,
-      offsets: offsets, blocks: blocks, blockOffsets: blockOffsets, ordered: ordered, orderedBytes: orderedBytes,
-      orderedStride: rows * orderedBytes)
-    overRows(rows, width, &quantizing) { quantizing, row, lane in
+  // ---- Rows in int8 -------------------------------------------------------------------------------------------------
+
+  /// Floats that a lane needs while it quantizes rows: to prepare and rotate one, so that x stays as it is.
+  func quantizingFloats(_ layout: MatrixLayout, _ prelude: RowPrelude?) -> Int {
+    layout.rotation > 1 || prelude != nil ? layout.paddedColumns : 0
+  }
+
+  /// Quantizes rows of `x`, after `prelude`.
+  func quantize(
+    _ x: UnsafePointer<Float>, after prelude: RowPrelude?, into quantized: QuantizedRows, _ memory: LaneMemory
+  ) {
+    var quantizing = Quantizing(kernels: kernels, prelude: prelude, x: x, quantized: quantized, memory: memory)
+    overRows(quantized.rows, quantized.layout.paddedColumns, &quantizing) { quantizing, row, lane in
       quantizing.assumingMemoryBound(to: Quantizing.self).pointee.compute(row, lane: lane)
     }
-    linear.q = UnsafePointer(values)
-    linear.q_scales = UnsafePointer(scales)
-    linear.q_offsets = UnsafePointer(offsets)
-    linear.q_block_offsets = blocks > 0 ? UnsafePointer(blockOffsets) : nil
-    linear.ordered = UnsafeRawPointer(ordered)
-    linear.ordered_stride = rows * orderedBytes
-    linear.workspace = memory
-    linear.group = layout.groupSize
-    linear.groups = groups
   }
 
   private struct Quantizing {
-    let layout: MatrixLayout
     let kernels: pk_kernels
     let prelude: RowPrelude?
     let x: UnsafePointer<Float>
-    let rotated: UnsafeMutablePointer<Float>
-    let values: UnsafeMutablePointer<Int8>
-    let scales: UnsafeMutablePointer<Float>
-    let offsets: UnsafeMutablePointer<Int32>
-    /// q4, few rows: parts of a row that have an offset of their own.
-    let blocks: Int
-    let blockOffsets: UnsafeMutablePointer<Int32>
-    let ordered: UnsafeMutableRawPointer?
-    let orderedBytes: Int
-    /// From a group of a row to its next one.
-    let orderedStride: Int
+    let quantized: QuantizedRows
+    let memory: LaneMemory
 
     func compute(_ row: Int, lane: Int) {
-      let (width, groups) = (layout.paddedColumns, layout.groups)
-      var source = x + row * (prelude?.inputWidth(layout.columns) ?? layout.columns)
-      let target = rotated + lane * width
+      let columns = quantized.layout.columns
+      var source = x + row * (prelude?.inputWidth(columns) ?? columns)
+      let own = memory.floats(lane: lane)
       if let prelude {
-        prelude.apply(kernels, source, width: layout.columns, into: target)
-        source = UnsafePointer(target)
+        prelude.apply(kernels, source, width: columns, into: own)
+        source = UnsafePointer(own)
       }
-      if layout.rotation > 1 {
-        kernels.hadamard(source, target, layout.columns, layout.rotation)
-        source = UnsafePointer(target)
-      }
-      kernels.quantize(
-        source, layout.columns, layout.groupSize, values + row * width, scales + row * groups, offsets + row * groups)
-      // The kernel fills up to a multiple of 4.
-      let filled = roundedUp(layout.columns, to: 4)
-      (values + row * width + filled).update(repeating: 0, count: width - filled)
-      if blocks > 0 { kernels.block_offsets(values + row * width, blocks, blockOffsets + row * blocks) }
-      if let ordered {
-        kernels.order(
-          values + row * width, scales + row * groups, offsets + row * groups, width, layout.groupSize,
-          ordered + row * orderedBytes, orderedStride)
-      }
+      quantized.take(0..<columns, ofRow: row, from: source, rotated: own, kernels)
+    }
+  }
+}
+
+/// Memory of an operation: some for each lane, aligned to 64, then the rest.
+struct LaneMemory {
+  /// What a kernel needs besides, of the first lane.
+  let workspace: UnsafeMutableRawPointer
+  private let floats: UnsafeMutableRawPointer
+  private let laneBytes: Int
+  let rest: UnsafeMutableRawPointer
+
+  /// - Parameters:
+  ///   - workspace: bytes of a lane, a multiple of 64.
+  ///   - behind: bytes of the rest.
+  /// - Throws: `PETAR_ERROR_OUT_OF_MEMORY`.
+  init(threads: Int, floats: Int, workspace: Int, behind rest: Int, in scratch: Scratch) throws {
+    guard let laneBytes = product(roundedUp(floats, to: 16), 4), let workspaceBytes = product(threads, workspace),
+      let floatBytes = product(threads, laneBytes), max(workspaceBytes, floatBytes, rest) < Int.max / 4
+    else { throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "out of memory: \(floats) values for each thread") }
+    self.laneBytes = laneBytes
+    self.workspace = try scratch.bytes(workspaceBytes + floatBytes + rest)
+    self.floats = self.workspace + workspaceBytes
+    self.rest = self.floats + floatBytes
+  }
+
+  func floats(lane: Int) -> UnsafeMutablePointer<Float> {
+    (floats + lane * laneBytes).assumingMemoryBound(to: Float.self)
+  }
+}
+
+extension pk_linear {
+  /// `w` with all rows of `out`; what it reads is missing.
+  init(
+    _ w: Matrix, bias: UnsafePointer<Float>?, into out: UnsafeMutablePointer<Float>, _ epilogue: Epilogue
+  ) {
+    self.init()
+    weights = w.bytes
+    panel_bytes = w.layout.panelBytes
+    outputs = w.layout.rows
+    column_end = w.layout.paddedColumns
+    self.bias = bias
+    self.out = out
+    out_stride = w.layout.rows
+    self.epilogue = epilogue.kernel
+  }
+}
+
+typealias LinearKernel = @convention(c) (UnsafePointer<pk_linear>?, Int, Int, Int, Int) -> Void
+
+extension pk_kernels {
+  func linear(_ encoding: Encoding) -> LinearKernel {
+    switch encoding {
+    case .f32: linear_f32
+    case .f16: linear_f16
+    case .q8: linear_q8
+    case .q4: linear_q4
     }
   }
 }
 
 /// How a linear layer is cut into parts for threads and caches: blocks of rows times ranges of panels.
-private struct Tiling {
+struct Tiling {
   let count: Int
   /// What the kernel of q4 needs for a part of more than 4 rows: 64 bytes for each row and panel.
   let workspaceBytes: Int

@@ -24,7 +24,10 @@ package struct VisionEncoder {
     }
     let quantized = weights.pet.blocks.first?.qkv.weight.layout.encoding.isInt8 == true
     let int8 = quantized && AttentionPrecision.int8Takes(headWidth: model.vision.headWidth)
-    let workspace = try Workspace(model, int8 ? .int8 : .f32)
+    let int8Perceptrons = (weights.pet.blocks + weights.ct.blocks).allSatisfy {
+      $0.mlpIn.weight.layout.encoding.isInt8 && $0.mlpOut.weight.layout.encoding.isInt8
+    }
+    let workspace = try Workspace(model, attention: int8 ? .int8 : .f32, int8Perceptrons: int8Perceptrons)
     for view in [views.global, views.focal] {
       try run(weights.pet, view.pet.base, mask: view.mask.base, into: workspace, step)
       add(workspace, to: features, column: 0, skip: weights.pet.classToken == nil ? 0 : 1)
@@ -36,19 +39,21 @@ package struct VisionEncoder {
 
   /// Activations of one pass, reused by the four.
   private final class Workspace {
-    let hidden, qkv, attended, mlp, patches: Buffer<Float>
+    let hidden, qkv, attended, patches: Buffer<Float>
+    /// Rows between the layers of a perceptron; nil if these are int8.
+    let mlp: Buffer<Float>?
     /// nil if attention is int8.
     let keysValues: KeyValues?
 
-    init(_ model: ModelDescription, _ precision: AttentionPrecision) throws {
+    init(_ model: ModelDescription, attention: AttentionPrecision, int8Perceptrons: Bool) throws {
       let (rows, width) = (model.tokenGrid.count + 1, model.vision.width)
       hidden = try Buffer(count: rows * width)
       qkv = try Buffer(count: rows * 3 * width)
       attended = try Buffer(count: rows * width)
-      mlp = try Buffer(count: rows * model.vision.mlpWidth)
+      mlp = int8Perceptrons ? nil : try Buffer(count: rows * model.vision.mlpWidth)
       patches = try Buffer(count: model.tokenGrid.count * model.vision.patch.count)
       keysValues =
-        precision == .int8
+        attention == .int8
         ? nil : try KeyValues(heads: model.visionHeads, headWidth: model.vision.headWidth, capacity: rows)
     }
   }
@@ -80,12 +85,7 @@ package struct VisionEncoder {
       try compute.linear(
         workspace.attended.base, rows: rows, block.out.weight, bias: block.out.bias?.base, into: hidden, .add,
         scratch: scratch)
-      try compute.linear(
-        hidden, rows: rows, after: .layerNorm(normalization(block.norm2)), block.mlpIn.weight,
-        bias: block.mlpIn.bias?.base, into: workspace.mlp.base, .gelu, scratch: scratch)
-      try compute.linear(
-        workspace.mlp.base, rows: rows, block.mlpOut.weight, bias: block.mlpOut.bias?.base, into: hidden, .add,
-        scratch: scratch)
+      try perceptron(block, rows, workspace)
       try step()
     }
     compute.layerNorm(hidden, rows: rows, width: width, normalization(tower.norm), into: hidden)
@@ -93,6 +93,21 @@ package struct VisionEncoder {
 
   private func normalization(_ norm: VisionTower.LayerNorm) -> LayerNormalization {
     LayerNormalization(weight: norm.weight.base, bias: norm.bias.base, epsilon: model.vision.normEpsilon)
+  }
+
+  private func perceptron(_ block: VisionTower.Block, _ rows: Int, _ workspace: Workspace) throws {
+    let hidden = workspace.hidden.base
+    let norm = RowPrelude.layerNorm(normalization(block.norm2))
+    let (first, second) = (block.mlpIn, block.mlpOut)
+    guard let mlp = workspace.mlp?.base else {
+      return try compute.perceptron(
+        hidden, rows: rows, after: norm, first.weight, bias: first.bias?.base, second.weight, bias: second.bias?.base,
+        into: hidden, scratch: scratch)
+    }
+    try compute.linear(
+      hidden, rows: rows, after: norm, first.weight, bias: first.bias?.base, into: mlp, .gelu, scratch: scratch)
+    try compute.linear(
+      mlp, rows: rows, second.weight, bias: second.bias?.base, into: hidden, .add, scratch: scratch)
   }
 
   private func attend(_ rows: Int, _ workspace: Workspace) throws {
