@@ -153,13 +153,12 @@ PK_INLINE v16i multipliers(v16i words) {
     result.hi = (v8i)_mm256_permutevar8x32_epi32(magnitudes, (__m256i)words.hi);
     result.lo = (v8i)_mm256_sign_epi32((__m256i)result.lo, (__m256i)sign.lo);
     result.hi = (v8i)_mm256_sign_epi32((__m256i)result.hi, (__m256i)sign.hi);
-    return result;
+    return result & 0xffff;
 }
 
 PK_INLINE v16i add_multiple(v16i sum, v16i products, v16i multiplier) {
-    const v16i lower = multiplier & 0xffff;
-    sum.lo += (v8i)_mm256_madd_epi16((__m256i)products.lo, (__m256i)lower.lo);
-    sum.hi += (v8i)_mm256_madd_epi16((__m256i)products.hi, (__m256i)lower.hi);
+    sum.lo += (v8i)_mm256_madd_epi16((__m256i)products.lo, (__m256i)multiplier.lo);
+    sum.hi += (v8i)_mm256_madd_epi16((__m256i)products.hi, (__m256i)multiplier.hi);
     return sum;
 }
 

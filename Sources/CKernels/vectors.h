@@ -14,7 +14,6 @@ typedef float v8f __attribute__((ext_vector_type(8)));
 typedef float v4f __attribute__((ext_vector_type(4)));
 typedef int32_t v16i __attribute__((ext_vector_type(16)));
 typedef uint32_t v16u __attribute__((ext_vector_type(16)));
-typedef uint8_t v16b __attribute__((ext_vector_type(16)));
 typedef int8_t v16c __attribute__((ext_vector_type(16)));
 typedef int16_t v16s __attribute__((ext_vector_type(16)));
 typedef uint16_t v16h __attribute__((ext_vector_type(16)));

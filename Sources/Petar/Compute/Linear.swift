@@ -184,7 +184,7 @@ extension pk_kernels {
 /// How a linear layer is cut into parts for threads and caches: blocks of rows times ranges of panels.
 struct Tiling {
   let count: Int
-  /// What the kernel of q4 needs for a part of more than 4 rows: 64 bytes for each row and panel.
+  /// Of a part.
   let workspaceBytes: Int
   private let rows: Int
   private let panels: Int
@@ -204,23 +204,31 @@ struct Tiling {
       panelBlock = max(min((1 << 18) / layout.panelBytes, panels / (threads * 8)), (1 << 16) / layout.panelBytes, 1)
     } else {
       // The activations of a block of rows stay in a second-level cache of 512 KiB or more: all columns of them, or one
-      // group with q4, whose kernel works group by group. Tiles have 6 or 8 rows.
+      // group with q4, whose kernel works group by group.
       let cached = layout.encoding == .q4 ? layout.groupSize * 4 : layout.paddedColumns
       let rowBytes = cached * (layout.encoding.isInt8 ? 1 : 4)
-      rowBlock = min(max((384 << 10) / rowBytes / 24, 1) * 24, rows)
+      rowBlock = Self.wholeTiles((384 << 10) / rowBytes, of: rows)
       // At least four parts a thread, unless parts get smaller than a thread is worth.
       let work = rowBlock * layout.paddedColumns * 16
       let fair = panels * ((rows + rowBlock - 1) / rowBlock) / (threads * 4)
       panelBlock = max(roundedUp(min(fair, 8), to: 4), (1 << 17) / work, 4)
     }
     rowBlocks = (rows + rowBlock - 1) / rowBlock
-    workspaceBytes = layout.encoding == .q4 && rows > 4 ? rowBlock * min(panelBlock, panels) * 64 : 0
+    workspaceBytes = Self.workspaceBytes(layout.encoding, rows: rowBlock, panels: min(panelBlock, panels))
     panelBlocks = (panels + panelBlock - 1) / panelBlock
     count = rowBlocks * panelBlocks
     // Whichever brings fewer bytes into a second-level cache: all weights for each block of rows, as in a tower, or all
     // activations for each range of panels, as in a prefill. A tower's layers of 3072 columns take 3 % less time so.
     let activationBytes = rows * layout.paddedColumns * (layout.encoding.isInt8 ? 1 : 4)
     staysWithRows = layout.byteCount / panelBlocks < activationBytes / rowBlocks
+  }
+
+  /// How many of `rows` rows a part has that should have about `count`: kernels' tiles have 6 or 8 rows.
+  static func wholeTiles(_ count: Int, of rows: Int) -> Int { min(max(count / 24, 1) * 24, rows) }
+
+  /// What the kernel of q4 needs for a part of more than 4 rows: 64 bytes for each row and panel.
+  static func workspaceBytes(_ encoding: Encoding, rows: Int, panels: Int) -> Int {
+    encoding == .q4 && rows > 4 ? rows * panels * 64 : 0
   }
 
   subscript(index: Int) -> (rows: Range<Int>, panels: Range<Int>) {

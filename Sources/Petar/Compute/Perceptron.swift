@@ -25,10 +25,10 @@ extension Compute {
     }
     let kernels = kernels
     let block = QuantizedRows.block(second.layout)
-    // The block and its weights, 800 KB of a tower's, stay in a second-level cache. Tiles have 6 or 8 rows.
-    let partRows = min(max((192 << 10) / (4 * block) / 24, 1) * 24, rows)
+    // The block and its weights, 800 KB of a tower's, stay in a second-level cache.
+    let partRows = Tiling.wholeTiles((192 << 10) / (4 * block), of: rows)
     let tiling = Tiling(rows: rows, second.layout, threads: pool.threads)
-    let workspace = first.layout.encoding == .q4 ? partRows * ((block + 15) / 16) * 64 : 0
+    let workspace = Tiling.workspaceBytes(first.layout.encoding, rows: partRows, panels: (block + 15) / 16)
     let firstBytes = try QuantizedRows.bytes(rows: rows, first.layout, kernels)
     let memory = try LaneMemory(
       threads: pool.threads, floats: max(partRows * block, quantizingFloats(first.layout, prelude)),
