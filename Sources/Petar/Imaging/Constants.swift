@@ -28,8 +28,9 @@ enum Limits {
   /// Largest SUV and mean positive SUV that are taken for SUV; Bq/mL lies in the thousands.
   static let largestSUV = 2000.0
   static let largestMeanSUV = 50.0
-  /// Most voxels of the 3 mm grid; a whole body has 25 million.
+  /// Most voxels of the 3 mm grid, where a whole body has 25 million, and most along an axis (12 m).
   static let gridVoxels = 1 << 28
+  static let gridExtent = 1 << 12
   /// A lesion that fills more of the volume than this is probably not one (they fill 0.01 to 2 %).
   static let usualShare = 0.1
   /// A PET below this, or a CT without anything below that, is remarkable.

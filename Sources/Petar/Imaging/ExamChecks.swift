@@ -47,6 +47,8 @@ extension Exam {
     }
     try checkSUV()
     guard pet.grid.overlaps(ct.grid) else { throw noOverlap }
+    // What no scanner has is refused before anything is resampled onto it.
+    _ = try ModelGrid(covering: pet.grid)
     var warnings: [String] = []
     if pet.range.lowerBound < Limits.negativeSUV {
       warnings.append("PET values go down to SUV \(Self.short(pet.range.lowerBound)); check that it is a PET")

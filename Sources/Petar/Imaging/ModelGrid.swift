@@ -21,9 +21,8 @@ struct ModelGrid: Sendable {
     let (low, high) = source.bounds(shrink.composed(with: source.affine))
     let extent = (high - low).rounded(.up)
     // At least one axis must reach beyond a voxel of the model: metres taken for millimetres do not.
-    guard extent.max() > 1, extent.max() < Double(Limits.gridVoxels),
-      case let shape = SIMD3<Int>(extent) &+ 1,
-      let count = product(shape.x, shape.y, shape.z), count <= Limits.gridVoxels
+    guard extent.max() > 1, extent.max() < Double(Limits.gridExtent), case let shape = SIMD3<Int>(extent) &+ 1,
+      shape.x * shape.y * shape.z <= Limits.gridVoxels
     else {
       let size = (high - low) * edge
       throw PetarError(

@@ -14,8 +14,10 @@ package struct Volume: Sendable {
     case label = 4
   }
 
-  /// Most voxels a volume may have: beyond any scanner, and small enough for every index computation.
-  package static let voxelLimit = 1 << 31
+  /// Most voxels a volume may have, 1024 x 1024 x 1024, and most along an axis, NIfTI-1's own limit: beyond any scanner,
+  /// and small enough for every index computation and for the memory that goes with a volume.
+  package static let voxelLimit = 1 << 30
+  package static let extentLimit = 32767
 
   package let type: VoxelType
   package let grid: Grid
@@ -89,7 +91,8 @@ package struct Volume: Sendable {
     guard ends.allSatisfy({ abs($0) <= Double(Float.greatestFiniteMagnitude) }) else {
       throw PetarError(
         PETAR_ERROR_BAD_VOLUME,
-        "\(source): values run from \(min(ends[0], ends[1])) to \(max(ends[0], ends[1])); that is no image")
+        "\(source): values run from \(min(ends[0], ends[1])) to \(max(ends[0], ends[1])), which is no image; correct "
+          + "slope and intercept")
     }
     self.range = min(ends[0], ends[1])...max(ends[0], ends[1])
     meanUptake =
@@ -97,16 +100,18 @@ package struct Volume: Sendable {
       ? try type.visit(storage, PositiveMean(slope: self.slope, intercept: self.intercept)) : 0
   }
 
-  /// Three positive extents whose product stays within `voxelLimit`.
+  /// Three positive extents within `extentLimit` whose product stays within `voxelLimit`.
   static func validated(shape: [Int], source: String) throws -> SIMD3<Int> {
     let text = shape.map(String.init).joined(separator: " x ")
     guard shape.count == 3, shape.allSatisfy({ $0 > 0 }) else {
       throw PetarError(
         PETAR_ERROR_BAD_VOLUME, "\(source): a shape of \(text) is not three extents above 0; give one 3-D frame")
     }
-    guard let count = product(shape[0], shape[1], shape[2]), count <= voxelLimit else {
+    guard shape.allSatisfy({ $0 <= extentLimit }), shape[0] * shape[1] * shape[2] <= voxelLimit else {
       throw PetarError(
-        PETAR_ERROR_BAD_VOLUME, "\(source): \(text) voxels are more than \(voxelLimit); crop or resample it first")
+        PETAR_ERROR_BAD_VOLUME,
+        "\(source): \(text) voxels are more than \(voxelLimit), or \(extentLimit) along an axis; crop or resample it "
+          + "first")
     }
     return SIMD3(shape[0], shape[1], shape[2])
   }

@@ -53,6 +53,15 @@ private typealias Phantom = ImagingPhantom
     }
   }
 
+  /// Too long, too large, and metres taken for millimetres.
+  @Test(arguments: [(SIMD3(64, 1, 1), 1e7), (SIMD3(4097, 1, 1), 3), (SIMD3(2, 2, 2), 3000), (SIMD3(9, 9, 9), 0.003)])
+  func noScannersFieldOfView(_ shape: SIMD3<Int>, _ edge: Double) throws {
+    let exam = try Phantom.exam(shape, spacing: SIMD3(repeating: edge), lesion: { _ in 1 })
+    expectFailure(PETAR_ERROR_BAD_GEOMETRY, "mm is not that of a scanner") {
+      _ = try Phantom.prepare(exam, Phantom.views(8, 32, 32))
+    }
+  }
+
   @Test("Grids that agree to a thousandth of a millimetre are left alone")
   func sameGrid() throws {
     var exam = try Phantom.exam(lesion: Phantom.ball(SIMD3(20, 18, 20), 3))

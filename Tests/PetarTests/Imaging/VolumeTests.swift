@@ -35,6 +35,12 @@ private typealias Phantom = ImagingPhantom
     #expect(try Phantom.failure { _ = try volume(shape: shape) }.status == PETAR_ERROR_BAD_VOLUME)
   }
 
+  /// A row of voxels as long as a billion would need arrays of its length before anything else is known of it.
+  @Test(arguments: [[1, 1, 1 << 15], [1 << 31, 1, 1], [1025, 1024, 1024]])
+  func moreThanAScannerMakes(_ shape: [Int]) throws {
+    expectFailure(PETAR_ERROR_BAD_VOLUME, "along an axis; crop or resample it first") { _ = try volume(shape: shape) }
+  }
+
   @Test(arguments: [
     Phantom.affine(spacing: SIMD3(1, 0, 1)),  // no width
     [1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],  // two parallel axes
