@@ -11,17 +11,7 @@ final class SourceFile: Sendable {
   /// - Throws: `PETAR_ERROR_IO` with the system's reason.
   init(path: String) throws {
     self.path = path
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    var status = stat()
-    guard descriptor >= 0, fstat(descriptor, &status) == 0 else {
-      throw PetarError(PETAR_ERROR_IO, "cannot open \(path): \(String(cString: strerror(errno)))")
-    }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      close(descriptor)
-      throw PetarError(PETAR_ERROR_IO, "cannot open \(path): it is not a regular file")
-    }
-    self.descriptor = descriptor
-    byteCount = Int(status.st_size)
+    (descriptor, byteCount) = try openFile(path, wanted: "a file")
   }
 
   deinit { close(descriptor) }
@@ -32,9 +22,7 @@ final class SourceFile: Sendable {
     while done < buffer.count {
       let count = pread(descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
       if count < 0, errno == EINTR { continue }
-      guard count >= 0 else {
-        throw PetarError(PETAR_ERROR_IO, "cannot read \(path): \(String(cString: strerror(errno)))")
-      }
+      guard count >= 0 else { throw fileError("read", path) }
       guard count > 0 else {
         throw PetarError(PETAR_ERROR_IO, "cannot read \(path): it became shorter while it was read")
       }

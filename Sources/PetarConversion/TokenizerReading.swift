@@ -36,13 +36,7 @@ struct TokenizerFolder {
   func path(of name: String) -> String { path + "/" + name }
   func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path(of: name)) }
 
-  func bytes(_ name: String) throws -> [UInt8] {
-    do {
-      return [UInt8](try Data(contentsOf: URL(fileURLWithPath: path(of: name))))
-    } catch {
-      throw PetarError(PETAR_ERROR_IO, "\(path(of: name)): cannot be read: \(error.localizedDescription)")
-    }
-  }
+  func bytes(_ name: String) throws -> [UInt8] { try SourceFile(path: path(of: name)).readAll() }
 
   /// nil when there is no such file.
   func json(_ name: String) throws -> TokenizerJSONValue? {

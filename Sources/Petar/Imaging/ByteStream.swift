@@ -22,31 +22,14 @@ final class Input {
 
   /// - Throws: `PETAR_ERROR_IO` with the system's reason.
   init(path: String) throws {
-    // Not blocking: opening a pipe must not wait for somebody to write to it.
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw Self.failure(path, errno) }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0 else {
-      let reason = errno
-      close(descriptor)
-      throw Self.failure(path, reason)
-    }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      close(descriptor)
-      if status.st_mode & S_IFMT == S_IFDIR { throw Self.failure(path, EISDIR) }
-      throw PetarError(PETAR_ERROR_IO, "\(path): not a regular file; give the path of a NIfTI file")
-    }
+    let file = try openFile(path, wanted: "a NIfTI file; convert a folder of DICOM files to .nii.gz first")
     self.source = path
-    self.count = Int(status.st_size)
-    self.place = .file(descriptor: descriptor)
+    self.count = file.byteCount
+    self.place = .file(descriptor: file.descriptor)
   }
 
   deinit {
     if case .file(let descriptor) = place { close(descriptor) }
-  }
-
-  private static func failure(_ path: String, _ reason: Int32) -> PetarError {
-    PetarError(PETAR_ERROR_IO, "\(path): \(String(cString: strerror(reason)))")
   }
 
   /// Fills `target` with what lies at `offset`; fewer bytes come back at the end only.
@@ -63,7 +46,7 @@ final class Input {
       while done < target.count {
         let length = pread(descriptor, base + done, target.count - done, off_t(offset + done))
         if length < 0, errno == EINTR { continue }
-        if length < 0 { throw Self.failure(source, errno) }
+        if length < 0 { throw fileError("read", source) }
         if length == 0 { break }
         done += length
       }

@@ -186,6 +186,21 @@ import Testing
     }
   }
 
+  @Test(arguments: ["config.json", "model.safetensors", "tokenizer.model"]) func pipes(_ name: String) throws {
+    let message = try refusal(TestCheckpoint(.phi3), status: PETAR_ERROR_IO) { folder in
+      try FileManager.default.removeItem(atPath: "\(folder)/\(name)")
+      try #require(mkfifo("\(folder)/\(name)", 0o600) == 0)
+    }
+    #expect(message.contains("\(name): it is not a regular file"), "\(message)")
+  }
+
+  @Test(arguments: ["config.json", "tokenizer.model"]) func settingsWithoutEnd(_ name: String) throws {
+    let message = try refusal(TestCheckpoint(.phi3)) { folder in
+      try #require(truncate("\(folder)/\(name)", 1 << 40) == 0)
+    }
+    #expect(message.contains("1099511627776 bytes are more than such a file can have"), "\(message)")
+  }
+
   // ---- Safetensors ------------------------------------------------------------------------------------------------
 
   /// A header for two f32 tensors of 2 and 3 values, 20 bytes of data.

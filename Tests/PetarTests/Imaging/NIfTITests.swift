@@ -50,8 +50,12 @@ private typealias Phantom = ImagingPhantom
     #expect(missing.message.contains("No such file or directory"))
     let folder = try Phantom.failure { _ = try NIfTI.read(path: Self.folder.path) }
     #expect(folder.status == PETAR_ERROR_IO)
-    #expect(folder.message.contains("Is a directory"))
+    #expect(folder.message.contains("convert a folder of DICOM files to .nii.gz first"))
     #expect(try Phantom.failure { _ = try NIfTI.read(path: "/dev/null") }.status == PETAR_ERROR_IO)
+    try withTemporaryFolder { folder in
+      try #require(mkfifo("\(folder)/pet.nii", 0o600) == 0)
+      expectFailure(PETAR_ERROR_IO, "not a regular file") { _ = try NIfTI.read(path: "\(folder)/pet.nii") }
+    }
   }
 
   // MARK: Headers made by hand

@@ -92,6 +92,10 @@ import Testing
     try withTemporaryFolder { folder in
       expectFailure(PETAR_ERROR_IO, "No such file") { _ = try PetarFile.open(path: "\(folder)/none", verify: false) }
       expectFailure(PETAR_ERROR_IO, "not a regular file") { _ = try PetarFile.open(path: folder, verify: false) }
+      try #require(mkfifo("\(folder)/pipe", 0o600) == 0)
+      expectFailure(PETAR_ERROR_IO, "not a regular file") {
+        _ = try PetarFile.open(path: "\(folder)/pipe", verify: false)
+      }
       try Data().write(to: URL(fileURLWithPath: "\(folder)/empty"))
       expectFailure(PETAR_ERROR_BAD_FILE, "empty") { _ = try PetarFile.open(path: "\(folder)/empty", verify: false) }
     }
