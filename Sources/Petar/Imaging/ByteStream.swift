@@ -67,6 +67,8 @@ final class Input {
 struct ByteStream {
   /// No deflate stream grows by more than this (a byte of input makes at most 1032 bytes).
   private static let largestGrowth = 1032
+  /// Most bytes that may lie before the voxels, or behind them where they have to be unpacked to be checked.
+  static let mostBesideVoxels = 256 << 20
 
   private let input: Input
   private let gzip: GzipReader?
@@ -98,11 +100,11 @@ struct ByteStream {
     }
   }
 
-  /// Lets zlib compare checksums by unpacking the rest, unless that is longer than any trailer should be.
+  /// Lets zlib compare checksums by unpacking the rest.
   mutating func checkEnd() throws {
     guard let gzip else { return }
     var scratch = [UInt8](repeating: 0, count: 1 << 14)
-    for _ in 0..<64 {
+    for _ in 0...(Self.mostBesideVoxels / scratch.count) {
       let length = try scratch.withUnsafeMutableBytes { try gzip.read(into: $0) }
       if gzip.isTruncated {
         throw PetarError(
@@ -110,6 +112,9 @@ struct ByteStream {
       }
       if length < scratch.count { return }
     }
+    throw PetarError(
+      PETAR_ERROR_BAD_VOLUME,
+      "\(source): more than \(Self.mostBesideVoxels) bytes follow its voxels; write it again with one 3-D frame only")
   }
 
   /// Goes forward to `offset`.
@@ -144,9 +149,8 @@ private final class GzipReader {
     self.stream = .allocate(capacity: 1)
     stream.initialize(to: z_stream())
     // 15 bits of window, +16: gzip.
-    guard inflateInit2_(stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size)) == Z_OK else {
-      throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "\(input.source): out of memory while unpacking; free memory")
-    }
+    let status = inflateInit2_(stream, 15 + 16, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+    guard status == Z_OK else { throw failure(status) }
   }
 
   deinit {
@@ -175,15 +179,20 @@ private final class GzipReader {
           ended = true
           isTruncated = true
         }
-      case Z_MEM_ERROR:
-        throw PetarError(PETAR_ERROR_OUT_OF_MEMORY, "\(input.source): out of memory while unpacking; free memory")
-      default:
-        let reason = stream.pointee.msg.map { String(cString: $0) } ?? "error \(status)"
-        throw PetarError(
-          PETAR_ERROR_BAD_VOLUME, "\(input.source): damaged gzip data (\(reason)); copy the file again")
+      default: throw failure(status)
       }
     }
     return done
+  }
+
+  private func failure(_ status: Int32) -> PetarError {
+    if status == Z_MEM_ERROR {
+      return PetarError(PETAR_ERROR_OUT_OF_MEMORY, "\(input.source): out of memory while unpacking; free memory")
+    }
+    let reason = stream.pointee.msg.map { String(cString: $0) } ?? "error \(status)"
+    return PetarError(
+      PETAR_ERROR_BAD_VOLUME,
+      "\(input.source): zlib cannot unpack its gzip data (\(reason)); copy the file again or unpack it with gunzip")
   }
 
   private func refill() throws {

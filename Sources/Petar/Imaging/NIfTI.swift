@@ -54,9 +54,8 @@ package enum NIfTI {
     }
     let shape = try Volume.validated(shape: header.shape, source: stream.source)
     let encoding = try Encoding(header.encoding, source: stream.source)
-    guard let bytes = product(shape.x, shape.y, shape.z, encoding.size),
-      case let (end, overflow) = header.voxelOffset.addingReportingOverflow(bytes), !overflow, stream.canReach(end)
-    else {
+    let bytes = shape.x * shape.y * shape.z * encoding.size
+    guard stream.canReach(header.voxelOffset + bytes) else {
       // Told before any memory is taken: a header may claim anything.
       throw PetarError(
         PETAR_ERROR_BAD_VOLUME,

@@ -35,7 +35,7 @@ struct NIfTIHeader {
     let number = UInt8(ascii: second ? "2" : "1")
     guard magic[0] == UInt8(ascii: "n"), magic[2] == number, magic[3] == 0,
       magic[1] == UInt8(ascii: "+") || magic[1] == UInt8(ascii: "i")
-    else { throw reader.fail("not NIfTI: its magic is neither n+\(second ? 2 : 1) nor ni\(second ? 2 : 1)") }
+    else { throw reader.fail("not NIfTI: its magic bytes say something else; convert it to .nii.gz first") }
     let paired = magic[1] == UInt8(ascii: "i")
 
     try reader.seek(to: second ? 16 : 40)
@@ -49,19 +49,14 @@ struct NIfTIHeader {
     let spacing = try reals(4)
 
     try reader.seek(to: second ? 168 : 108)
-    let offset: Int
-    if second {
-      offset = Int(try reader.integer(Int64.self))
-    } else {
-      let value = try reader.float()
-      guard value >= 0, value < 0x1p62 else { throw reader.fail("its voxel offset \(value) is no place in a file") }
-      offset = Int(value)
-    }
+    let stored = second ? Double(try reader.integer(Int64.self)) : Double(try reader.float())
     // A single file with offset 0 means "right behind the header" (and the four bytes that announce extensions).
-    self.voxelOffset = !paired && offset == 0 ? bytes.count + 4 : offset
-    guard paired ? offset >= 0 : voxelOffset >= bytes.count else {
-      throw reader.fail("its voxel offset \(offset) points into the header")
+    let offset = !paired && stored == 0 ? Double(bytes.count + 4) : stored
+    guard offset >= Double(paired ? 0 : bytes.count), offset <= Double(ByteStream.mostBesideVoxels) else {
+      throw reader.fail(
+        "its voxel offset \(stored) lies in the header or beyond \(ByteStream.mostBesideVoxels); write the file again")
     }
+    self.voxelOffset = Int(offset)
 
     try reader.seek(to: second ? 176 : 112)
     let slope = try real()
@@ -105,16 +100,15 @@ struct NIfTIHeader {
     self.bigEndian = bigEndian
   }
 
+  /// One to three extents as they stand; `Volume.validated` looks at them.
   private static func shape(_ dimensions: [Int], _ reader: ByteReader) throws -> [Int] {
     guard (1...7).contains(dimensions[0]) else {
-      throw reader.fail("it claims \(dimensions[0]) dimensions; NIfTI has 1 to 7")
+      throw reader.fail("it claims \(dimensions[0]) dimensions, NIfTI has 1 to 7; the file is damaged, copy it again")
     }
     let extents = dimensions[1...dimensions[0]]
-    let text = extents.map(String.init).joined(separator: " x ")
-    guard extents.count >= 3 else { throw reader.fail("\(text) voxels are not 3-D") }
-    guard extents.allSatisfy({ $0 > 0 }) else { throw reader.fail("an extent of \(text) is not above 0") }
     guard extents.dropFirst(3).allSatisfy({ $0 == 1 }) else {
-      throw reader.fail("\(text) voxels are more than one 3-D frame; extract the frame wanted")
+      let text = extents.map(String.init).joined(separator: " x ")
+      throw reader.fail("\(text) voxels are not one 3-D frame; extract the frame wanted")
     }
     return Array(extents.prefix(3))
   }

@@ -116,10 +116,10 @@ private typealias Phantom = ImagingPhantom
       ("not NIfTI", [344: [0, 0, 0, 0]]),
       ("dimensions", [40: bytes(Int16(0))]),
       ("dimensions", [40: bytes(Int16(8))]),
-      ("not 3-D", [40: bytes(Int16(2))]),
-      ("not above 0", [42: bytes(Int16(0))]),
-      ("not above 0", [44: bytes(Int16(-2))]),
-      ("more than one 3-D frame", [40: bytes(Int16(4)), 48: bytes(Int16(2))]),
+      ("2 x 2 is not three extents above 0", [40: bytes(Int16(2))]),
+      ("not three extents above 0", [42: bytes(Int16(0))]),
+      ("not three extents above 0", [44: bytes(Int16(-2))]),
+      ("not one 3-D frame", [40: bytes(Int16(4)), 48: bytes(Int16(2))]),
       ("too small", [42: bytes(Int16(3000)), 44: bytes(Int16(3000))]),
       ("voxels are more than", [42: [255, 127, 255, 127, 255, 127]]),
       ("complex64", [70: bytes(Int16(32))]),
@@ -130,7 +130,8 @@ private typealias Phantom = ImagingPhantom
       ("voxel offset", [108: bytes(Float.nan)]),
       ("voxel offset", [108: bytes(Float(-1))]),
       ("voxel offset", [108: bytes(Float(100))]),
-      ("too small", [108: bytes(Float(4e18))]),
+      ("voxel offset", [108: bytes(Float(4e18))]),
+      ("too small", [108: bytes(Float(256 << 20))]),
       ("scl_slope", [112: bytes(Float.nan)]),
       ("scl_slope", [116: bytes(Float.infinity)]),
       ("header half", [345: [UInt8(ascii: "i")]]),
@@ -208,11 +209,22 @@ private typealias Phantom = ImagingPhantom
   @Test func severalGzipMembers() throws {
     let members = try gzip(Array(file()[..<100])) + gzip(Array(file()[100...])) + [0, 0, 0, 0]
     #expect(try value(at: SIMD3(1, 1, 1), parse(members)) == 7)
-    // What unpacks to more than the header asks for is not unpacked.
-    #expect(try value(at: SIMD3(1, 1, 1), parse(gzip(file() + [UInt8](repeating: 0, count: 10 << 20)))) == 7)
-    var damaged = try gzip(file())
-    damaged[damaged.count - 6] ^= 0x01  // checksum
-    #expect(try Phantom.failure { _ = try parse(damaged) }.status == PETAR_ERROR_BAD_VOLUME)
+  }
+
+  @Test("Checksums of gzip are compared, however much follows the voxels")
+  func gzipChecksums() throws {
+    for trailing in [0, 10 << 20] {
+      var packed = try gzip(file() + [UInt8](repeating: 0, count: trailing))
+      #expect(try value(at: SIMD3(1, 1, 1), parse(packed)) == 7)
+      packed[packed.count - 6] ^= 0x01
+      expectFailure(PETAR_ERROR_BAD_VOLUME, "incorrect data check") { _ = try parse(packed) }
+    }
+    // A small file that unpacks to more than anybody waits for.
+    let filler = try gzip([UInt8](repeating: 0, count: 16 << 20))
+    let endless = try gzip(file()) + (0..<17).flatMap { _ in filler }
+    expectFailure(PETAR_ERROR_BAD_VOLUME, "bytes follow its voxels") { _ = try parse(endless) }
+    let far = try gzip(file([108: bytes(Float(1 << 30))])) + endless
+    expectFailure(PETAR_ERROR_BAD_VOLUME, "voxel offset") { _ = try parse(far) }
   }
 }
 
