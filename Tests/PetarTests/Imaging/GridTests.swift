@@ -47,7 +47,7 @@ private typealias Phantom = ImagingPhantom
     #expect(expected.warnings.isEmpty)
     #expect(result.focalMaskVoxels > 0)
     for (index, (a, b)) in zip(result.arrays, expected.arrays).enumerated() {
-      let largest = zip(a.elements, b.elements).reduce(0) { max($0, abs($1.0 - $1.1)) }
+      let largest = zip(a.elements, b.elements).reduce(0) { larger($0, abs($1.0 - $1.1)) }
       // CT in f32: 1000 HU are rounded to 6e-5 HU of the 700 HU window.
       #expect(largest <= (index % 3 == 2 ? 1e-6 : 0), "array \(index)")
     }

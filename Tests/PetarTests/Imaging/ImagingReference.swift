@@ -71,11 +71,13 @@ struct ImagingReference {
       case .mask(let expected):
         maskVoxels += zip(expected, buffer.elements).count { $0 != ($1 == 1) }
       case .samples(let positions, let values, let means):
-        for (position, value) in zip(positions, values) { largest = max(largest, abs(buffer.base[position] - value)) }
+        for (position, value) in zip(positions, values) {
+          largest = larger(largest, abs(buffer.base[position] - value))
+        }
         let slice = views.extent.height * views.extent.width
         for (index, mean) in means.enumerated() {
           let sum = (0..<slice).reduce(0.0) { $0 + Double(buffer.base[index * slice + $1]) }
-          largest = max(largest, Float(abs(sum / Double(slice) - mean)))
+          largest = larger(largest, Float(abs(sum / Double(slice) - mean)))
         }
       }
     }

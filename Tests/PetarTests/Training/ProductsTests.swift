@@ -56,7 +56,7 @@ import Testing
           sum += Double(x) * Double(y)
         }
         let at = row * stride + column
-        error = max(error, abs(0.5 * sum + (adding ? Double(before[at]) : 0) - Double(result[at])))
+        error = larger(error, abs(0.5 * sum + (adding ? Double(before[at]) : 0) - Double(result[at])))
       }
       let beside = (row * stride + columns)..<(row * stride + stride)
       #expect(result[beside] == before[beside])
