@@ -129,7 +129,8 @@ extension ModelDescription {
   package var visionTokens: Int { pooledGrid.count }
   package var visionHeads: Int { vision.width / vision.headWidth }
 
-  /// Refuses numbers the network cannot be built from, so that no later arithmetic can trap.
+  /// Refuses numbers the network cannot be built from, so that no later arithmetic can trap, and sizes no exam can wait
+  /// for.
   package func validate(source: String) throws {
     func require(_ holds: Bool, _ what: String) throws {
       guard holds else { throw PetarError(PETAR_ERROR_BAD_FILE, "\(source): \(what)") }
@@ -150,12 +151,12 @@ extension ModelDescription {
       // torch AvgPool3d drops what does not fill a window; so does the runtime.
       try require(view / patch >= pool, "token grid \(view / patch) is smaller than pool extent \(pool)")
     }
-    try within(tokenGrid.count, 1...1 << 20, "token grid size")
+    try within(tokenGrid.count, 1...1 << 16, "token grid size")
     try within(views.extent.count, 1...1 << 28, "view size")
     for window in [views.petWindow, views.ctWindow] {
-      try require(
-        window.lowerBound.isFinite && window.upperBound.isFinite && window.lowerBound < window.upperBound,
-        "an intensity window is empty or not finite")
+      // As the runtime computes it.
+      let width = Float(window.upperBound) - Float(window.lowerBound)
+      try require(width > 0 && width.isFinite, "an intensity window is empty or not finite")
     }
     try within(vision.width, 1...1 << 16, "vision width")
     try within(vision.layers, 1...1024, "vision layers")
@@ -174,7 +175,9 @@ extension ModelDescription {
     try within(decoder.ffnWidth, 1...1 << 18, "decoder FFN width")
     try within(decoder.slidingWindow, 0...1 << 24, "sliding window")
     try within(decoder.context, 1...1 << 22, "context")
-    try require(decoder.ropeTheta.isFinite && decoder.ropeTheta > 0, "RoPE theta is not a positive number")
+    // The rotary table, 2^26 values, is made whole when a model is opened.
+    try within(decoder.context * decoder.headWidth, 1...1 << 26, "context times decoder head width")
+    try require(decoder.ropeTheta.isFinite && decoder.ropeTheta >= 1, "RoPE theta is not a number from 1 on")
     for epsilon in [vision.normEpsilon, decoder.normEpsilon] {
       try require(epsilon.isFinite && epsilon > 0, "a normalization epsilon is not a positive number")
     }
@@ -186,8 +189,8 @@ extension ModelDescription {
   }
 }
 
-// The section of a .petar file that holds a description. Fields are only ever appended, and a reader takes what
-// is there: the format version in the header changes when this does.
+// The section of a .petar file that holds a description. A reader knows every field and takes no others: any change
+// here raises the format version in the header.
 extension ModelDescription {
   package func write(to out: inout ByteWriter) {
     out.string(name)
@@ -276,7 +279,7 @@ extension ModelDescription {
     decoder.ropeTheta = try reader.double()
     decoder.tiedEmbeddings = try flag()
     prompt.imageToken = try reader.integer()
-    prompt.question = try reader.string("question")
+    prompt.question = try reader.string("question", limit: 1 << 16)
     prompt.maxTokens = try size("default answer length")
     let count: UInt32 = try reader.integer()
     guard count <= 1024 else { throw reader.fail("\(count) end-of-text tokens are more than 1024") }

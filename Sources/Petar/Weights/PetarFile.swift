@@ -83,15 +83,16 @@ package final class PetarFile: Sendable {
 
     // Directory: everything up to it is tensors.
     guard header.directory.contentBytes == header.directory.storedBytes else {
-      throw reader.fail("the directory is not compressed but gives two sizes")
+      throw reader.fail("the directory is not compressed but gives two sizes; convert the checkpoint again")
     }
     let directory = try header.directory.stored(
       in: reader, startingAt: header.directory.offset, called: "directory")
-    var directoryReader = ByteReader(directory, source: "directory of \(source)")
-    let (entries, end) = try PetarFileDirectory.read(
-      header.tensorCount, from: &directoryReader, end: header.directory.offset)
+    let (entries, end) = try Self.read(directory, "directory of \(source)") {
+      try PetarFileDirectory.read(header.tensorCount, from: &$0, end: header.directory.offset)
+    }
     guard header.directory.offset == end else {
-      throw reader.fail("the directory starts at \(header.directory.offset), the tensors end at \(end)")
+      throw reader.fail(
+        "the directory starts at \(header.directory.offset), the tensors end at \(end); convert the checkpoint again")
     }
     directoryOffset = end
     self.entries = entries
@@ -100,16 +101,18 @@ package final class PetarFile: Sendable {
     let metadata = try header.metadata.stored(in: reader, startingAt: end + directory.count, called: "metadata")
     let content = try header.metadata.decompressed(metadata, source: source, called: "metadata")
     description = try content.withUnsafeBytes { content in
-      var reader = ByteReader(content, source: "metadata of \(source)")
-      let description = try ModelDescription(from: &reader)
-      guard reader.remaining == 0 else { throw reader.fail("\(reader.remaining) bytes follow its last field") }
-      return description
+      try Self.read(content, "metadata of \(source)") { reader in
+        let description = try ModelDescription(from: &reader)
+        guard reader.remaining == 0 else { throw reader.fail("\(reader.remaining) bytes follow its last field") }
+        return description
+      }
     }
     let tokenizerStart = end + directory.count + metadata.count
     let tokenizer = try header.tokenizer.stored(in: reader, startingAt: tokenizerStart, called: "tokenizer")
     tokenizerBytes = try header.tokenizer.decompressed(tokenizer, source: source, called: "tokenizer")
     guard tokenizerStart + tokenizer.count == bytes.count else {
-      throw reader.fail("\(bytes.count - tokenizerStart - tokenizer.count) bytes follow the tokenizer")
+      throw reader.fail(
+        "\(bytes.count - tokenizerStart - tokenizer.count) bytes follow the tokenizer; convert the checkpoint again")
     }
 
     var index: [String: Int] = [:]
@@ -120,6 +123,18 @@ package final class PetarFile: Sendable {
     modelHash.update(directory)
     modelHash.update(metadata)
     hash = hexadecimal(modelHash.finish())
+  }
+
+  /// What breaks a rule within a section whose checksum is right was written so, and is not mended by another copy.
+  private static func read<Content>(
+    _ bytes: UnsafeRawBufferPointer, _ source: String, _ body: (inout ByteReader) throws -> Content
+  ) throws -> Content {
+    var reader = ByteReader(bytes, source: source)
+    do {
+      return try body(&reader)
+    } catch let error as PetarError {
+      throw PetarError(error.status, "\(error.message); convert the checkpoint again")
+    }
   }
 }
 

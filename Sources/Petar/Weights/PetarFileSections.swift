@@ -11,11 +11,14 @@ extension PetarFileSection {
   /// The stored bytes, which must start at `start` and match their checksum.
   func stored(in reader: ByteReader, startingAt start: Int, called what: String) throws -> UnsafeRawBufferPointer {
     guard offset == start else {
-      throw reader.fail("the \(what) starts at \(offset), not at \(start) where what comes before it ends")
+      throw reader.fail(
+        "the \(what) starts at \(offset), not at \(start) where what comes before it ends; convert the checkpoint again"
+      )
     }
     guard storedBytes <= reader.bytes.count, offset <= reader.bytes.count - storedBytes else {
       throw reader.fail(
-        "the \(what) takes \(storedBytes) bytes at \(offset), more than the file's \(reader.bytes.count) bytes hold")
+        "the \(what) takes \(storedBytes) bytes at \(offset), more than the file's \(reader.bytes.count) bytes hold; "
+          + "convert the checkpoint again")
     }
     let bytes = UnsafeRawBufferPointer(rebasing: reader.bytes[offset..<(offset + storedBytes)])
     guard SHA256.digest(bytes) == sha256 else {
@@ -30,7 +33,7 @@ extension PetarFileSection {
   /// than honest text compresses to, so that a small file cannot ask for much memory.
   func decompressed(_ stored: UnsafeRawBufferPointer, source: String, called what: String) throws -> [UInt8] {
     func bad(_ sentence: String) -> PetarError {
-      PetarError(PETAR_ERROR_BAD_FILE, "\(source): the \(what) \(sentence)")
+      PetarError(PETAR_ERROR_BAD_FILE, "\(source): the \(what) \(sentence); convert the checkpoint again")
     }
     guard contentBytes <= Self.contentLimit else {
       throw bad("claims \(contentBytes) bytes, more than the \(Self.contentLimit) allowed")
@@ -47,7 +50,7 @@ extension PetarFileSection {
     }
     let content = try Buffer<UInt8>(count: contentBytes)
     let written = ZSTD_decompress(content.base, contentBytes, stored.baseAddress, stored.count)
-    guard written == contentBytes else { throw bad("cannot be decompressed; the file is damaged") }
+    guard written == contentBytes else { throw bad("cannot be decompressed") }
     return Array(content.elements)
   }
 }
