@@ -13,7 +13,7 @@
 
 /* Registers, 16 in all. Int8 and attention: 6 x 2 sums, 2 weights and an activation; 12 sums are as many as two units
  * of latency 5 keep in flight. Totals over groups are in memory. With EVEX on Zen 4 int8 layers reach
- * 83 % of the peak, attention 58 %. */
+ * 83 % of the peak; attention reached 58 % before weights had 16 bits, with which it takes 0.91 of the time. */
 #define PK_TABLE pk_avxvnni
 #define PK_NAME "avxvnni"
 #define PK_ROWS 6

@@ -5,9 +5,8 @@ import CPetar
 package enum AttentionPrecision: Sendable {
   /// Scores, weights and sums in f32: differs from the definition by rounding alone.
   case f32
-  /// Both products in int8 with exact int32 sums. Beside q8 linear layers, which quantize what goes into attention and
-  /// what comes out of it, this adds an error smaller than theirs and takes a third of the time: see
-  /// `attention_pack.inc`.
+  /// Both products in int8 with exact int32 sums: a fraction of the time. Beside q8 linear layers, which quantize what
+  /// goes into attention and what comes out of it, this adds an error smaller than theirs: see `attention_pack.inc`.
   case int8
 
   /// Head widths that int8 attention is made for; others take f32.

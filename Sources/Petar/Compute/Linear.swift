@@ -223,7 +223,8 @@ struct Tiling {
     staysWithRows = layout.byteCount / panelBlocks < activationBytes / rowBlocks
   }
 
-  /// How many of `rows` rows a part has that should have about `count`: kernels' tiles have 6 or 8 rows.
+  /// How many of `rows` rows a part has that should have about `count`: kernels' tiles have 1, 4, 6 or 8 rows. Those of
+  /// AMX have 16 and 32, and AVX-512 takes what they leave.
   static func wholeTiles(_ count: Int, of rows: Int) -> Int { min(max(count / 24, 1) * 24, rows) }
 
   /// What the kernel of q4 needs for a part of more than 4 rows: 64 bytes for each row and panel.
