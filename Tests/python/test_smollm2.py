@@ -6,7 +6,10 @@ What transformers says of the same text is a fixture (Tests/Fixtures/make_smollm
 order of sums, q8 by what a hospital would not notice: half a percent of perplexity. The weights were 4-bit before
 (Q4_1), on another grid than q4's: rounding a small model a second time costs far more than once. On the same text Q4_0
 (4.5 bits) loses 21 percent and Q5_0 (5.5 bits) 7; only Q4_K, whose grid holds that of Q4_1, loses little. Calibrated
-on ten passages of another book by another author, q4 loses a sixth of what it loses without.
+on ten passages of another book by another author, q4 loses less than a sixth of what it loses without.
+
+All bits are the same on every processor, so what is measured may be close to its bound; what is said of it in the help
+of petar-convert and in Matrix.swift has to change with it.
 """
 
 from __future__ import annotations
@@ -80,8 +83,8 @@ def test_the_text_is_english_to_the_reference(reference: Any, transformers: Answ
 
 def test_f32_is_as_perplexed_as_transformers(library: dict[str, Answers], transformers: Answers) -> None:
     change = library["f32"].perplexity / transformers.perplexity - 1
-    print(f"perplexity: transformers {transformers.perplexity:.4f}, f32 {change:+.4%}")
-    assert abs(change) < 0.001
+    print(f"perplexity: transformers {transformers.perplexity:.4f}, f32 {change:+.6%}")
+    assert abs(change) < 0.00001  # the order of sums makes less than a millionth
     assert (library["f32"].top == transformers.top).mean() > 0.999
 
 
@@ -115,9 +118,12 @@ def test_q4_loses_less_than_other_grids_of_4_bits(library: dict[str, Answers]) -
     assert abs(change) < 0.15
 
 
-def test_calibrated_q4_loses_four_percent_at_most(library: dict[str, Answers]) -> None:
+def test_calibrated_q4_loses_two_percent_at_most(library: dict[str, Answers]) -> None:
+    """As the help of petar-convert promises; 1.84 percent are lost, and 88.3 percent of the tokens are the same."""
     change = library["q4 calibrated"].perplexity / library["f32"].perplexity - 1
+    plain = library["q4"].perplexity / library["f32"].perplexity - 1
     agreement = (library["q4 calibrated"].top == library["f32"].top).mean()
     print(f"perplexity: calibrated q4 {change:+.4%} of f32; the same top token in {agreement:.2%} of positions")
-    assert abs(change) < 0.04
-    assert agreement >= 0.85
+    assert abs(change) < 0.02
+    assert abs(change) < plain / 6
+    assert agreement >= 0.87
