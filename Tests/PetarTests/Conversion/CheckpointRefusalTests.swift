@@ -201,6 +201,16 @@ import Testing
     #expect(message.contains("1099511627776 bytes are more than such a file can have"), "\(message)")
   }
 
+  @Test(arguments: [[String](repeating: "a", count: 513), [String(repeating: "a", count: 1025)]])
+  func typicalFindingsThatAreTooManyOrTooLong(_ findings: [String]) throws {
+    var checkpoint = TestCheckpoint(.phi3)
+    checkpoint.typicalFindings = findings
+    let message = try refusal(checkpoint)
+    #expect(
+      message.contains("typical_findings.txt: \(findings.count) lines; at most 512 findings of 1024 bytes"),
+      "\(message)")
+  }
+
   // ---- Safetensors ------------------------------------------------------------------------------------------------
 
   /// A header for two f32 tensors of 2 and 3 values, 20 bytes of data.

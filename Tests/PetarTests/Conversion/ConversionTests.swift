@@ -40,10 +40,10 @@ import Testing
       #expect(model.decoder.family == "lamed_phi3")
       #expect(model.decoder.slidingWindow == 100)
       #expect(model.decoder.heads == 4 && model.decoder.keyValueHeads == 2 && model.decoder.headWidth == 4)
-      #expect(model.decoder.normEpsilon == 1e-5)
+      #expect(model.decoder.normEpsilon == 3e-5)
       #expect(model.prompt.imageToken == 1002)
       #expect(model.prompt.endOfText == [1000, 1001])
-      #expect(model.prompt.maxTokens == 256)
+      #expect(model.prompt.maxTokens == 77)
       #expect(model.prompt.question == "Please describe the region highlighted in the PET image.")
       #expect(model.provenance.source == "tiny" && model.provenance.licence == "not stated")
 
@@ -73,6 +73,48 @@ import Testing
         let values = Array(try file.vector(name, count: count).elements)
         #expect(values == checkpoint.values(source), "\(name)")
       }
+    }
+  }
+
+  enum Setting: CaseIterable {
+    case headWidth, allHeadsWithKeys, rotationInParameters, cubicViews
+  }
+
+  @Test("Settings that checkpoints leave out or write in another way", arguments: Setting.allCases)
+  func otherSettings(_ setting: Setting) throws {
+    var checkpoint = TestCheckpoint(.phi3)
+    func reshape(_ name: String, _ shape: [Int]) {
+      checkpoint.remove(name)
+      checkpoint.add(name, shape)
+    }
+    let holds: (ModelDescription) -> Bool
+    switch setting {
+    case .headWidth:
+      // Not 16 / 4.
+      checkpoint.config["head_dim"] = "6"
+      for layer in 0..<2 {
+        reshape("model.layers.\(layer).self_attn.qkv_proj.weight", [(4 + 2 * 2) * 6, 16])
+        reshape("model.layers.\(layer).self_attn.o_proj.weight", [16, 4 * 6])
+      }
+      holds = { $0.decoder.headWidth == 6 }
+    case .allHeadsWithKeys:
+      checkpoint.config["num_key_value_heads"] = nil
+      for layer in 0..<2 { reshape("model.layers.\(layer).self_attn.qkv_proj.weight", [(4 + 2 * 4) * 4, 16]) }
+      holds = { $0.decoder.keyValueHeads == 4 }
+    case .rotationInParameters:
+      // As transformers 5 writes it.
+      checkpoint.config["rope_parameters"] = "{\"rope_type\": \"default\", \"rope_theta\": 5000.0}"
+      holds = { $0.decoder.ropeTheta == 5000 }
+    case .cubicViews:
+      checkpoint.config["image_size"] = "8"
+      for name in checkpoint.tensors.map(\.name) where name.hasSuffix("position_embeddings") {
+        reshape(name, [1, 16, 64])
+      }
+      holds = { $0.views.extent == ModelDescription.Extent(8, 8, 8) }
+    }
+    try converted(checkpoint) { file, _ in
+      let model = file.description
+      #expect(holds(model))
     }
   }
 

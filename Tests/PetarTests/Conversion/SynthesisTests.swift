@@ -108,10 +108,11 @@ import Testing
   @Test func petar4BHasItsPublishedSize() throws {
     let shape = try #require(SynthesisShape.all.first { $0.name == "petar-4b" })
     let model = shape.description
+    let decoder = model.decoder
     // Phi-3-mini: 3.82 billion parameters, 3,821,079,552 in its model card's 32064 rows.
-    let layer = 3072 * 9216 + 3072 * 3072 + 3072 * 16384 + 8192 * 3072 + 2 * 3072
-    let decoder = model.decoder.layers * layer + 2 * model.decoder.vocabulary * model.decoder.width + 3072
-    #expect(decoder == 3_821_079_552)
+    let heads = (2 * decoder.heads + 2 * decoder.keyValueHeads) * decoder.headWidth
+    let layer = decoder.width * (heads + 3 * decoder.ffnWidth + 2)
+    #expect(decoder.layers * layer + (2 * decoder.vocabulary + 1) * decoder.width == 3_821_079_552)
     #expect(model.visionTokens == 256 && model.tokenGrid.count == 2048)
   }
 }

@@ -13,7 +13,9 @@ struct TestCheckpoint {
 
   /// JSON text of each setting.
   var config: [String: String]
-  var generation: String? = "{\"eos_token_id\": [1000, 1001]}"
+  var generation: String? = "{\"eos_token_id\": [1000, 1001], \"max_new_tokens\": 77}"
+  /// Lines of typical_findings.txt; without any there is no such file.
+  var typicalFindings: [String] = []
   var tensors: [Tensor]
   var dtype = "F32"
   var shards = 1
@@ -25,7 +27,7 @@ struct TestCheckpoint {
     config = [
       "model_type": decoder == .phi3 ? "\"lamed_phi3\"" : "\"lamed_llama\"", "hidden_size": "16",
       "intermediate_size": "20", "num_hidden_layers": "2", "num_attention_heads": "4", "num_key_value_heads": "2",
-      "max_position_embeddings": "512", "rms_norm_eps": "1e-05", "rope_theta": "10000.0", "rope_scaling": "null",
+      "max_position_embeddings": "512", "rms_norm_eps": "3e-05", "rope_theta": "10000.0", "rope_scaling": "null",
       "hidden_act": "\"silu\"", "vocab_size": "1008", "sliding_window": "100", "image_channel": "1",
       "image_size": "[4, 8, 8]", "patch_size": "[2, 4, 4]", "vision_select_layer": "-1",
       "vision_select_feature": "\"patch\"", "mm_projector_type": "\"spp\"", "proj_layer_type": "\"mlp\"",
@@ -122,6 +124,9 @@ struct TestCheckpoint {
     let members = config.sorted { $0.key < $1.key }.map { "\"\($0.key)\": \($0.value)" }
     try text("{\(members.joined(separator: ", "))}", to: "\(folder)/config.json")
     if let generation { try text(generation, to: "\(folder)/generation_config.json") }
+    if !typicalFindings.isEmpty {
+      try text(typicalFindings.joined(separator: "\n"), to: "\(folder)/typical_findings.txt")
+    }
     guard shards > 1 else {
       try Data(safetensors(tensors)).write(to: URL(fileURLWithPath: "\(folder)/model.safetensors"))
       return
