@@ -53,6 +53,41 @@ import Testing
     }
   }
 
+  /// Whether to stop is asked once for 16 slices on 2 threads, and so counts the work.
+  private func asked(_ exam: Exam, _ shared: PreparedExam) throws -> Int {
+    var count = 0
+    _ = try prepareViews(
+      exam, views, shared: shared, pool: pool,
+      isCancelled: {
+        count += 1
+        return false
+      }, progress: { _ in })
+    return count
+  }
+
+  @Test("The second lesion's CT is not resampled again, nor are slices that are there") func workIsDoneOnce() throws {
+    func exam(lesionAt slice: Int, ct: Volume? = nil) throws -> Exam {
+      var exam = try ImagingPhantom.exam(SIMD3(30, 30, 300), lesion: ImagingPhantom.ball(SIMD3(15, 15, slice), 3))
+      if let ct { exam.ct = ct }
+      return exam
+    }
+    func saved(_ first: Exam, lesionAt slice: Int) throws -> Int {
+      var second = first
+      second.mask = try exam(lesionAt: slice).mask
+      let shared = PreparedExam()
+      let alone = try asked(first, PreparedExam())
+      #expect(try asked(first, shared) == alone)
+      return try asked(second, PreparedExam()) - asked(second, shared)
+    }
+    let ct = try ImagingPhantom.volume(
+      SIMD3(20, 20, 200), ImagingPhantom.affine(spacing: SIMD3(5, 5, 5), origin: .zero), .hu
+    ) { Float($0.z) }
+    // So far apart that they share no slice: the CT alone, on the 300 slices of the PET.
+    #expect(try saved(exam(lesionAt: 30, ct: ct), lesionAt: 270) == (300 + 15) / 16)
+    #expect(try saved(exam(lesionAt: 30), lesionAt: 270) == 0)
+    #expect(try saved(exam(lesionAt: 30), lesionAt: 30) > 0)
+  }
+
   @Test("Another CT, PET grid or value outside is not taken for the one that is kept") func others() throws {
     let shared = PreparedExam()
     var exam = try exam(factor: 10)
