@@ -153,8 +153,8 @@ import Testing
         Float((0..<columns).reduce(0) { $0 + Int(x[row * columns + $1]) * weights[output][$1] })
       }
     }
-    // Up to 4 rows and more than 4 are computed in two ways; scales of 127 / 127 are 1.
-    for rows in [1, 2, 3, 4, 5, 6, 11, 17] {
+    // Up to 4 rows, 8 with AVX-512, and more are computed in two ways; scales of 127 / 127 are 1.
+    for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 17] {
       #expect(try compute(set).linear(x, rows: rows, w) == Array(expected.prefix(rows * outputs)))
     }
   }

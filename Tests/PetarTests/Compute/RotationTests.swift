@@ -27,11 +27,13 @@ import Testing
     }
   }
 
+  /// The 2 * 13 sums of the widest round by 2^-25 of values of 0.6 in the mean, each for itself: 1e-7 together, and ten times
+  /// that is seen in none of 8192.
   @Test("It is its own inverse", arguments: [16, 128, 8192])
   func inverse(_ block: Int) {
     let values = Numbers.ordinary.make(block, seed: 2)
     let back = hadamard(0, hadamard(0, values, block: block), block: block)
-    for (value, expected) in zip(back, values) { #expect(abs(value - expected) <= 4e-6) }
+    for (value, expected) in zip(back, values) { #expect(abs(value - expected) <= 1e-6) }
   }
 
   @Test("Every instruction set gives the same bits", arguments: [16, 32, 64, 128, 256, 512, 8192], Numbers.allCases)
