@@ -179,7 +179,7 @@ def test_complex_and_rgb_voxels(small: Small) -> None:
     refuses(lambda: small.prepare(pet=(rgb, affine())), BadVolume, "type")
     for code in (0, 1, 3, 128, 1536, 9999, -1):
         changed = patched(small.pet, small.folder / "code.nii", (70, "h", code))
-        refuses(partial(small.prepare, pet=changed), BadVolume, "type", str(code))
+        refuses(partial(small.prepare, pet=changed), BadVolume, "type")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -17,7 +17,7 @@ import numpy as np
 import petar
 import pytest
 from conftest import Exam
-from petar import _volumes
+from petar import _errors, _volumes
 
 Results = Iterator[tuple[int, Union[petar.Finding, petar.PetarError]]]
 SAMPLING: dict[str, Any] = {"max_tokens": 24, "temperature": 2.0, "seed": 5}
@@ -59,8 +59,26 @@ def findings(results: Results) -> dict[int, petar.Finding]:
     return found
 
 
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[petar.PetarError]:
+    """What the library said of lesions that have no finding, also where the caller heard nothing of it."""
+    said: list[petar.PetarError] = []
+
+    def error(status: int, message: str) -> petar.PetarError:
+        said.append(_errors.error(status, message))
+        return said[-1]
+
+    monkeypatch.setattr("petar._describe.error", error)
+    return said
+
+
 def no_call_is_running() -> bool:
     return not [thread for thread in threading.enumerate() if thread.name == "petar"]
+
+
+def cancelled(failures: list[petar.PetarError]) -> bool:
+    """Some lesions were, and nothing else went wrong."""
+    return bool(failures) and all(isinstance(failure, petar.Cancelled) for failure in failures)
 
 
 # ---- The same findings ----
@@ -143,6 +161,7 @@ def test_wrong_arguments_are_refused(small: petar.Model, exam: Exam, exams: list
         ({"width": -1}, petar.InvalidArgument),
         ({"max_tokens": -1}, petar.InvalidArgument),
         ({"max_tokens": 1 << 30}, petar.ContextFull),
+        ({"width": 2**32 + 1}, ValueError),
         ({"question": "a\0b"}, ValueError),
     ):
         arguments: dict[str, Any] = settings
@@ -172,30 +191,34 @@ def test_a_finding_comes_while_the_others_go_on(small: petar.Model, exams: list[
 
 
 def test_closing_the_generator_ends_the_work(
-    small: petar.Model, exams: list[petar.Exam], alone: list[petar.Finding]
+    small: petar.Model, exams: list[petar.Exam], alone: list[petar.Finding], failures: list[petar.PetarError]
 ) -> None:
     results = small.describe_batch(exams, width=1, max_tokens=LONG)
     next(results)
     assert not no_call_is_running()
     results.close()
     assert no_call_is_running()
+    assert cancelled(failures)
     # The session goes on.
     assert findings(small.describe_batch(exams[:1], **SAMPLING))[0].tokens == alone[0].tokens
 
 
 def test_exception_in_on_progress_ends_the_work_and_reaches_the_caller(
-    small: petar.Model, exams: list[petar.Exam]
+    small: petar.Model, exams: list[petar.Exam], failures: list[petar.PetarError]
 ) -> None:
     def refuse(stage: str, _: float) -> None:
         if stage == "decode":
             raise LookupError("enough")
 
     with pytest.raises(LookupError, match="enough"):
-        list(small.describe_batch(exams, on_progress=refuse, **SAMPLING))
+        list(small.describe_batch(exams, width=1, max_tokens=LONG, on_progress=refuse))
     assert no_call_is_running()
+    assert cancelled(failures)
 
 
-def test_interrupt_loses_no_finding_that_is_done(small: petar.Model, exams: list[petar.Exam]) -> None:
+def test_interrupt_loses_no_finding_that_is_done(
+    small: petar.Model, exams: list[petar.Exam], failures: list[petar.PetarError]
+) -> None:
     found: dict[int, object] = {}
 
     def interrupt(_stage: str, _fraction: float) -> None:
@@ -206,7 +229,7 @@ def test_interrupt_loses_no_finding_that_is_done(small: petar.Model, exams: list
         for index, result in small.describe_batch(exams, width=1, max_tokens=LONG, on_progress=interrupt):
             found[index] = result
     assert found and all(isinstance(result, petar.Finding) for result in found.values())
-    assert len(found) < len(exams) and no_call_is_running()
+    assert len(found) + len(failures) == len(exams) and cancelled(failures) and no_call_is_running()
 
 
 def test_a_program_that_ends_in_the_middle_does_not_wait_for_the_rest(model_path: Path, exam: Exam) -> None:

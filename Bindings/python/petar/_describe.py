@@ -14,7 +14,7 @@ from ._abi import library
 from ._errors import PetarError, check, error
 from ._exam import Exam, Volumes
 from ._finding import Finding, read_finding
-from ._native import Event, Handle, background, c_string, interruptible
+from ._native import Event, Handle, background, c_integer, c_string, interruptible
 
 OnToken = Callable[[str, int], object]
 OnProgress = Callable[[str, float], object]
@@ -40,8 +40,9 @@ class Request:
         params = _abi.DescribeParams()
         library().petar_describe_params_init(c.byref(params), c.sizeof(params))
         params.question = None if self.question is None else c_string(self.question, "question")
-        params.max_tokens = self.max_tokens or 0
-        params.temperature, params.top_p, params.seed = self.temperature, self.top_p, self.seed
+        params.max_tokens = c_integer(self.max_tokens or 0, "max_tokens")
+        params.temperature, params.top_p = self.temperature, self.top_p
+        params.seed = c_integer(self.seed, "seed", 0, 2**64 - 1)
         if (token := self.on_token) is not None:
 
             def queue_token(_user_data: Optional[int], text: int, length: int, identifier: int) -> None:
@@ -111,7 +112,7 @@ def describe_batch(
 
     batch = _abi.BatchParams()
     library().petar_batch_params_init(c.byref(batch), c.sizeof(batch))
-    batch.width = width or 0
+    batch.width = c_integer(width or 0, "width")
     batch.on_finding = _abi.FindingFn(on_finding)
     array = (_abi.Exam * len(natives))(*natives)
 

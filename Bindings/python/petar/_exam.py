@@ -9,7 +9,7 @@ from typing import Optional, TypedDict
 
 from . import _abi
 from ._abi import CTOutside, library
-from ._native import Handle
+from ._native import Handle, c_integer
 from ._volumes import VolumeSource, load_volume
 
 _CT_OUTSIDE = {"released": CTOutside.RELEASED, "air": CTOutside.AIR}
@@ -45,6 +45,7 @@ class Exam:
     suv_factor: Optional[float] = None
 
     def __post_init__(self) -> None:
+        c_integer(self.label, "label")
         if self.ct_outside not in _CT_OUTSIDE:
             raise ValueError(f"ct_outside is {self.ct_outside!r}, not one of {', '.join(map(repr, _CT_OUTSIDE))}")
 

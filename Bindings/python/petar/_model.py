@@ -22,7 +22,7 @@ from ._describe import OnProgress, OnToken, Request, describe, describe_batch
 from ._errors import PetarError, check, error
 from ._exam import Exam, Reading, Volumes
 from ._finding import Finding, ModelInfo, Views
-from ._native import Handle, c_string, fill, interruptible, read_ids, read_object, read_text
+from ._native import Handle, c_ids, c_integer, c_path, c_string, fill, interruptible, read_ids, read_object, read_text
 from ._volumes import VolumeSource
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("petar")
 
 
-def _forward_log(_user_data: Optional[int], level: int, message: bytes) -> None:
-    _logger.log(logging.WARNING if level == 1 else logging.INFO, "%s", message.decode("utf-8", "replace"))
+def _forward_log(_user_data: Optional[int], _level: int, message: bytes) -> None:
+    _logger.warning("%s", message.decode("utf-8", "replace"))
 
 
 # Kept for the life of the process, as the library may call it as long as a model lives.
@@ -49,7 +49,7 @@ class Model:
     Ctrl-C ends a running call within one layer's time. ``on_token`` and ``on_progress`` run on the calling thread;
     what they raise cancels the call and reaches the caller.
 
-    Warnings and information from the library go to the logger "petar".
+    Warnings from the library go to the logger "petar".
     """
 
     def __init__(self, path: Union[str, os.PathLike[str]], *, isa: Optional[str] = None, verify: bool = False) -> None:
@@ -64,7 +64,7 @@ class Model:
         params.isa = None if isa is None else c_string(isa, "isa")
         params.verify = int(verify)
         params.log = _log
-        encoded = os.fsencode(path)
+        encoded = c_path(path)
         self._lock = threading.Lock()
         self._idle: dict[int, list[Handle]] = {}
         self._handle: Optional[Handle] = Handle(
@@ -257,7 +257,7 @@ class Model:
         :param ids: the whole sequence, see ``prompt``; its image tokens are replaced, in order, by the rows of
             ``vision``.
         """
-        sequence = np.ascontiguousarray(ids, np.int32)
+        sequence = c_ids(ids)
         rows = None if vision is None else np.ascontiguousarray(vision, np.float32)
         if last < 1 or last > sequence.size:
             raise ValueError(f"last is {last}, but there are {sequence.size} positions")
@@ -302,7 +302,7 @@ class Model:
 
     def detokenize(self, ids: Sequence[int], keep_special: bool = False) -> str:
         """The text of token ids; control tokens such as ``</s>`` are written out if ``keep_special``."""
-        model, sequence = self._model(), np.ascontiguousarray(ids, np.int32)
+        model, sequence = self._model(), c_ids(ids)
         return read_text(
             lambda buffer, size: int(
                 library().petar_detokenize(model, sequence.ctypes.data, sequence.size, int(keep_special), buffer, size)
@@ -350,7 +350,7 @@ class Model:
     @contextlib.contextmanager
     def _session(self, threads: Optional[int]) -> Generator[Handle, None, None]:
         """A session nobody else uses, given back at the end."""
-        count = threads or 0
+        count = c_integer(threads or 0, "threads")
         model = self._model()
         with self._lock:
             idle = self._idle.get(count)

@@ -8,11 +8,12 @@ import ctypes as c
 import functools
 import json
 import operator
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +152,30 @@ def c_string(text: str, what: str) -> bytes:
     if "\0" in text:
         raise ValueError(f"{what} contains a NUL character")
     return text.encode("utf-8")
+
+
+def c_path(path: Union[str, os.PathLike[str]]) -> bytes:
+    """A path for a ``const char *``."""
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError(f"the path {os.fspath(path)!r} contains a NUL character")
+    return encoded
+
+
+def c_integer(value: int, what: str, lower: int = -(2**31), upper: int = 2**31 - 1) -> int:
+    """A whole number that fits its field, int32 unless told otherwise; ctypes would cut it to size without a word."""
+    if not lower <= operator.index(value) <= upper:
+        raise ValueError(f"{what} is {value}, not a whole number from {lower} to {upper}")
+    return operator.index(value)
+
+
+def c_ids(ids: Sequence[int]) -> NDArray[np.int32]:
+    """Token ids as the library takes them."""
+    given = np.asarray(ids)
+    sequence = np.ascontiguousarray(given, np.int32)
+    if not np.array_equal(sequence, given):
+        raise ValueError("ids are not all whole numbers of 32 bits")
+    return sequence
 
 
 def version() -> str:

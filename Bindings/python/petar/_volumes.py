@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._abi import DataType, Status, Unit, VolumeParams, library
 from ._errors import error
-from ._native import Handle
+from ._native import Handle, c_path
 
 
 class SpatialImage(Protocol):
@@ -47,9 +47,10 @@ _DATA_TYPES = {
 def load_volume(source: VolumeSource, role: str, unit: str, suv_factor: Optional[float] = None) -> Handle:
     """A native volume. ``role`` names it in messages: "PET", "CT" or "mask"."""
     if isinstance(source, (str, os.PathLike)):
-        path, code, factor = os.fsencode(source), _unit(unit), suv_factor or 0.0
+        path, code = c_path(source), _unit(unit, suv_factor)
         return Handle(
-            library().petar_volume_free, lambda out: int(library().petar_volume_read(path, code, factor, out))
+            library().petar_volume_free,
+            lambda out: int(library().petar_volume_read(path, code, suv_factor or 0.0, out)),
         )
     slope, intercept = 1.0, 0.0
     if isinstance(source, tuple):
@@ -70,14 +71,15 @@ def load_volume(source: VolumeSource, role: str, unit: str, suv_factor: Optional
         raise TypeError(
             f"{role}: expected a path, a nibabel image or (array, affine[, unit]), not {type(source).__name__}"
         )
-    return _create(voxels, affine, role, _unit(unit), suv_factor, slope, intercept)
+    return _create(voxels, affine, role, _unit(unit, suv_factor), suv_factor, slope, intercept)
 
 
-def _unit(name: str) -> Unit:
-    try:
-        return UNITS[name]
-    except KeyError:
-        raise ValueError(f"unit {name!r} is not one of {', '.join(map(repr, UNITS))}") from None
+def _unit(name: str, suv_factor: Optional[float]) -> Unit:
+    if name not in UNITS:
+        raise ValueError(f"unit {name!r} is not one of {', '.join(map(repr, UNITS))}")
+    if suv_factor is not None and name != "bqml":
+        raise ValueError(f"suv_factor is for PET in Bq/mL, unit 'bqml', not {name!r}")
+    return UNITS[name]
 
 
 def _image_affine(image: SpatialImage, role: str) -> Any:
