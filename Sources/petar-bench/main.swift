@@ -24,3 +24,7 @@ do {
   printError(error.message)
   exit(1)
 }
+guard fflush(nil) == 0 else {
+  printError("standard output cannot be written: \(String(cString: strerror(errno)))")
+  exit(1)
+}

@@ -37,3 +37,7 @@ do {
   printError("petar-convert: \(error.message)\n")
   exit(exitCode(error, converting: !["inspect", "verify"].contains(command)))
 }
+guard fflush(nil) == 0 else {
+  printError("petar-convert: standard output cannot be written: \(String(cString: strerror(errno)))\n")
+  exit(4)
+}

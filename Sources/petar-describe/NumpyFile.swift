@@ -2,7 +2,7 @@ import Glibc
 
 /// Writes f32 arrays as NumPy .npy files (format version 1.0, C order).
 enum NumpyFile {
-  /// - Throws: `UsageError` when the file cannot be written.
+  /// - Throws: `Failure` when the file cannot be written.
   static func write(_ values: [Float], shape: [Int], to path: String) throws {
     let extent = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
     var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(extent)), }"

@@ -1,6 +1,9 @@
 import CPetar
 import Glibc
 
+/// Ends the program; with 40 if what it had to say did not reach standard output.
+func end(_ status: Int32) -> Never { exit(Console.outIsIncomplete ? 40 : status) }
+
 let words = Array(CommandLine.arguments.dropFirst())
 if words.isEmpty {
   Console.error(Arguments.help + "\n")
@@ -8,11 +11,11 @@ if words.isEmpty {
 }
 if words.contains("--help") || words.contains("-h") {
   Console.out(Arguments.help + "\n")
-  exit(0)
+  end(0)
 }
 if words.contains("--version") {
   Console.out("petar-describe \(String(cString: petar_version()))\n")
-  exit(0)
+  end(0)
 }
 
 do {
@@ -24,8 +27,9 @@ do {
   exit(2)
 } catch let failure as Failure {
   Console.error("petar-describe: \(failure.message)\n")
-  exit(failure.exitStatus)
+  end(failure.exitStatus)
 } catch {
   Console.error("petar-describe: \(error)\n")
   exit(1)
 }
+end(0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ import pytest
 from conftest import Exam
 
 TOKENS = 12
+OUTSIDE = ("released", "air")
+#: Of fcntl, which has a name for it from Python 3.10 on.
+F_SETPIPE_SZ = 1031
 
 
 @pytest.fixture(scope="module")
@@ -181,28 +187,145 @@ def test_values_follow_an_equals_sign_too(describe: Any) -> None:
     assert report["question"] == "Where?" and len(report["tokens"]) == 2
 
 
-def test_failures_have_an_exit_code_and_a_message(describe: Any, tmp_path: Path) -> None:
+# ---- How the exam is to be read, and the machine to be used ----
+
+
+def test_becquerels_with_their_factor_are_suv(
+    describe: Any, finding: petar.Finding, exam: Exam, tmp_path: Path
+) -> None:
+    image = nibabel.load(exam.pet)
+    activity = tmp_path / "activity.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj, np.float64) * 4096, image.affine), activity)
+    arguments = ("--label", 1, "--max-tokens", TOKENS)
+    refused = describe(*arguments, pet=activity)
+    assert refused.returncode == 52 and "Bq/mL" in refused.stderr
+    result = describe(*arguments, "--pet-unit", "bqml", "--suv-factor", 1 / 4096, pet=activity)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == finding.text + "\n"
+
+
+def test_ct_outside_its_field_of_view(describe: Any, model: petar.Model, exam: Exam, tmp_path: Path) -> None:
+    narrow = tmp_path / "narrow.nii.gz"
+    nibabel.save(nibabel.load(exam.ct).slicer[20:-20], narrow)
+    views = {outside: model.prepare(exam.pet, narrow, exam.lesions, label=1, ct_outside=outside) for outside in OUTSIDE}
+    assert (views["air"]["ct"] < views["released"]["ct"]).any()
+    for outside in OUTSIDE:
+        folder = tmp_path / outside
+        result = describe("--label", 1, "--max-tokens", 1, "--ct-outside", outside, "--dump", folder, ct=narrow)
+        assert result.returncode == 0, result.stderr
+        np.testing.assert_array_equal(np.load(folder / "ct.npy"), views[outside]["ct"])
+
+
+def test_isa_forces_an_instruction_set(describe: Any, models_dir: Path) -> None:
+    arguments = ("--label", 1, "--max-tokens", 1, "--json")
+    # The smallest model: scalar code is slow.
+    result = describe(*arguments, "--isa", "scalar", model=models_dir / "small-views-q8.petar")
+    assert json.loads(result.stdout)["settings"]["instruction_set"] == "scalar"
+    refused = describe(*arguments, "--isa", "imaginary")
+    assert refused.returncode == 12 and "imaginary" in refused.stderr
+
+
+def test_verify_finds_a_changed_tensor(describe: Any, models_dir: Path, tmp_path: Path) -> None:
+    whole = models_dir / "small-views-q8.petar"
+    arguments = ("--label", 1, "--max-tokens", 1)
+    assert describe(*arguments, "--verify", model=whole).returncode == 0
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed = tmp_path / "changed.petar"
+    changed.write_bytes(data)
+    assert describe(*arguments, model=changed).returncode == 0
+    refused = describe(*arguments, "--verify", model=changed)
+    assert refused.returncode == 42 and "changed.petar" in refused.stderr and refused.stdout == ""
+
+
+# ---- Failures ----
+
+
+def test_failures_have_their_exit_code_and_a_message(describe: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.petar"
     broken.write_bytes(b"nothing")
-    for result in (
-        describe(model=tmp_path / "absent.petar"),
-        describe(model=broken),
-        describe(pet=tmp_path / "absent.nii.gz"),
-        describe("--label", 77),
-        describe("--max-tokens", "many"),
-        describe("--imaginary"),
+    for code, result in (
+        (40, describe(model=tmp_path / "absent.petar")),
+        (41, describe(model=broken)),
+        (40, describe(pet=tmp_path / "absent.nii.gz")),
+        (50, describe(ct=broken)),
+        (53, describe("--label", 77)),
+        (61, describe("--max-tokens", 1 << 30)),
+        (2, describe("--max-tokens", "many")),
+        (2, describe("--max-tokens", 1 << 31)),
+        (2, describe("--imaginary")),
     ):
-        assert result.returncode > 0
+        assert result.returncode == code, result.stderr
         assert result.stdout == ""
         assert len(result.stderr.strip()) > 10
 
 
-def test_usage_is_told(bin_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--each-label", "--label", 1), "--each-label does not go with --label or --dump"),
+        (("--each-label", "--dump", "folder"), "--each-label does not go with --label or --dump"),
+        (("--pet-unit", "bqml"), "--pet-unit bqml and --suv-factor go together"),
+        (("--suv-factor", 0.5), "--pet-unit bqml and --suv-factor go together"),
+        (("--pet-unit", "kbqml"), "--pet-unit is suv or bqml, not 'kbqml'"),
+        (("--ct-outside", "water"), "--ct-outside is released or air, not 'water'"),
+    ],
+)
+def test_settings_that_do_not_go_together(describe: Any, arguments: tuple[object, ...], words: str) -> None:
+    result = describe(*arguments)
+    assert result.returncode == 2 and result.stdout == ""
+    assert words in result.stderr and "petar-describe --help" in result.stderr
+
+
+def test_usage_and_version_are_told(bin_dir: Path) -> None:
     for tool in ("petar-describe", "petar-convert"):
         asked = subprocess.run([str(bin_dir / tool), "--help"], capture_output=True, text=True)
         assert asked.returncode == 0 and tool in asked.stdout
         wrong = subprocess.run([str(bin_dir / tool)], capture_output=True, text=True)
-        assert wrong.returncode > 0 and tool in wrong.stderr
+        assert wrong.returncode == 2 and tool in wrong.stderr
+        version = subprocess.run([str(bin_dir / tool), "--version"], capture_output=True, text=True)
+        assert version.returncode == 0 and version.stdout.startswith(f"{tool} {petar.version()}")
+
+
+# ---- Standard output that takes nothing ----
+
+
+@pytest.fixture(scope="module")
+def command(bin_dir: Path, models_dir: Path, exam: Exam) -> list[str]:
+    paths = {"model": models_dir / "small-views-q8.petar", "pet": exam.pet, "ct": exam.ct, "mask": exam.lesions}
+    options = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    return [str(bin_dir / "petar-describe"), *options, "--max-tokens", "2"]
+
+
+@pytest.mark.parametrize("option", ["--label=1", "--json", "--each-label"])
+def test_a_finding_that_cannot_be_written_is_a_failure(command: list[str], option: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([*command, option], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 40
+    # Said once, however many lesions are lost.
+    assert result.stderr.count("standard output cannot be written") == 1 and "No space left" in result.stderr
+
+
+@pytest.mark.parametrize(("tool", "code"), [("petar-describe", 40), ("petar-convert", 4), ("petar-bench", 1)])
+def test_help_that_cannot_be_written_is_a_failure(bin_dir: Path, tool: str, code: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([str(bin_dir / tool), "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == code and "No space left" in result.stderr
+
+
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything(command: list[str]) -> None:
+    reader, writer = os.pipe()
+    capacity = fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    finding = [*command, "--label", "1", "--max-tokens", "300", "--json"]
+    with os.fdopen(reader) as pipe, subprocess.Popen(finding, stdout=writer) as process:
+        os.close(writer)
+        waiting = 0
+        while waiting < capacity and process.poll() is None:
+            (waiting,) = struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4)))
+        text = pipe.read()
+    assert process.returncode == 0
+    assert len(text) > capacity and json.loads(text)["finding"]
 
 
 # ---- The C example, built as a user builds it: from an installed copy, by pkg-config ----
