@@ -24,7 +24,8 @@ struct Options {
       --json                one JSON object instead of the table
       --threads N           default: all processors
       --repeat R            lesions to describe, 1...100 (default 5); medians are given, with the least and the greatest
-      --findings FILE       also measure what guessing ahead saves on findings like these, one a line
+      --findings FILE       also measure what guessing ahead saves on findings like these: one a line, its tokens
+                            separated by spaces, as in Benchmarks/findings.tokens.txt
       --isa NAME            force an instruction set (default: PETAR_ISA or the best)
 
       --help, --version

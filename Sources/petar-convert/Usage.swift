@@ -10,6 +10,8 @@ let usage = """
   Convert
     CHECKPOINT_DIR    a Hugging Face folder as PETAR and M3D publish it: config.json, generation_config.json, the
                       tokenizer, and model.safetensors or shards with model.safetensors.index.json (f32, f16 or bf16).
+                      If there, typical_findings.txt goes into the file too, whatever the weights, for the decoder to
+                      guess ahead from, and LICENSE becomes its provenance.licence.
     -o, --output      the file to make. It appears under this name when it is complete, or not at all.
     --weights         how matrices are stored. q8: int8 with a scale for every 128 weights of a row, a quarter of f32.
                       q4: 4.6 bits for each weight of the decoder's layers, the rest as q8; half of q8, writes faster,

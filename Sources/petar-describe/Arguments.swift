@@ -32,40 +32,43 @@ struct Arguments {
       --model FILE          a .petar file (made by petar-convert)
       --pet FILE            PET as NIfTI (.nii, .nii.gz, .hdr/.img), in SUV (body weight, g/mL)
       --pet-unit suv|bqml   what the PET values are (default: suv)
-      --suv-factor F        with bqml: SUV = value * F
+      --suv-factor F        with bqml: SUV = value * F. F is the body weight in g / the injected dose in Bq,
+                            decay-corrected to the start of the scan.
       --ct FILE             CT as NIfTI, in HU
       --mask FILE           mask or label map as NIfTI: whole numbers, 0 is background
       --label N             describe the lesion with label N of a label map (default: all of the mask is one lesion)
-      --each-label          describe every label, one JSON object a line, written as soon as the lesion is finished
+      --each-label          describe every label, one JSON object a line, written as soon as the lesion is finished;
+                            for one that cannot be described, {"label": N, "error": {"status": S, "message": "..."}}
       --ct-outside released|air
                             what CT is outside its field of view: 0 HU as the released PETAR-4B has it (default),
                             or -1000 HU, for a CT that does not cover the PET
 
     text
-      --question TEXT       ask something else than the model's own question
+      --question TEXT       ask this instead of the model's default question
       --max-tokens N        stop after N tokens (default: the model's, 256 for PETAR-4B)
       --temperature T       sample with this temperature (default 0: greedy, the most likely token each time)
       --top-p P             sample from the most likely tokens that hold this share of probability (default 1)
       --seed N              of the sampling (default 0)
 
     output
-      --json                one JSON object: finding, tokens, question, stop_reason, settings, timings_s, geometry,
-                            model, warnings
+      --json                one JSON object: finding, tokens, question, stop_reason, decoder_passes, settings,
+                            timings_s, geometry, model, library, notice, warnings
       --dump DIR            also write what the network saw and said: pet.npy, mask.npy, ct.npy, pet_focal.npy,
                             mask_focal.npy, ct_focal.npy, vision.npy, logits.npy
 
-    machine
-      --threads N           default: all processors. The result does not depend on it.
+    machine (the result depends on none of these)
+      --threads N           default: all processors
       --batch N             with --each-label: lesions written side by side, 1 to 16 (default 8). More are faster and take
-                            more memory, 0.1 GB each for 256 tokens of PETAR-4B. The result does not depend on it.
+                            more memory, 0.1 GB each for 256 tokens of PETAR-4B.
       --isa NAME            force an instruction set (scalar; avx2, avxvnni, avx512vnni, amx; neon; default: PETAR_ISA or
                             the best)
       --verify              compare every tensor of the model with its checksum first
 
       --help, --version
 
-    exit status: 0 done, 2 wrong usage, else the petar_status of what failed (petar.h): 20 cancelled, 40-43 model or
-    other file, 50-54 volumes and mask, 60-62 text. With --each-label: of the first lesion that failed.
+    exit status: 0 done, 2 wrong usage, else the petar_status of what failed (petar.h): 10-13 an argument, 20 cancelled,
+    30 out of memory, 40-43 model, other file or standard output, 50-54 volumes and mask, 60-62 text, 90 a defect of the
+    library. With --each-label: of the first lesion that failed.
 
     example
       petar-describe --model petar-4b-q8.petar --pet suv.nii.gz --ct ct.nii.gz --mask lesions.nii.gz --label 3
