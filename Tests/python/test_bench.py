@@ -143,6 +143,25 @@ def test_parts_add_up(report: dict[str, Any]) -> None:
     assert memory["peak_resident_bytes"] > 0
 
 
+def test_each_number_of_threads_is_measured(bench: Any, model_file: Path) -> None:
+    result = bench(model_file, "--threads", 2, "--repeat", 1, "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["configuration"]["threads"] == 2 and report["drafts"] is None
+    for rates in report["machine"].values():
+        assert [rate["threads"] for rate in rates] == [1, 2]
+
+
+def test_the_table_has_every_stage(bench: Any, report: dict[str, Any], model_file: Path) -> None:
+    result = bench(model_file, "--threads", 1, "--repeat", 1)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    for stage in report["stages"]:
+        if "findings" not in stage["name"]:
+            assert [line for line in lines if line.startswith(stage["name"] + "  ")], stage["name"]
+    assert "of limit" in result.stdout and "peak resident memory: " in result.stdout
+
+
 def test_drafts_are_counted(report: dict[str, Any]) -> None:
     drafts = report["drafts"]
     assert drafts["tokens"] == len(FINDINGS[1].split())

@@ -183,6 +183,38 @@ def test_a_refused_conversion_keeps_the_old_file(convert: Run, folder: Path, tmp
     assert sorted(tmp_path.iterdir()) == [folder, output]
 
 
+@pytest.mark.parametrize("weights", ["q8", "q4"])
+def test_synth_makes_a_model_of_random_weights(convert: Run, tmp_path: Path, weights: str) -> None:
+    output = tmp_path / "random.petar"
+    made = convert("synth", "--shape", "petar-4b-2-layers", "--weights", weights, "-o", output)
+    assert made.returncode == 0, made.stderr
+    assert "THE WEIGHTS ARE RANDOM" in made.stdout
+    report = json.loads(convert("inspect", output, "--json").stdout)
+    assert (report["name"], report["weights"]) == ("petar-4b-2-layers", weights)
+    assert report["file_bytes"] == output.stat().st_size and report["hash"] in made.stdout
+    assert report["provenance"]["random_weights"] is True
+    assert report["decoder"]["layers"] == report["vision"]["layers"] == 2 and report["decoder"]["vocabulary"] == 2048
+    output.unlink()  # 300 MB
+
+
+def test_synth_refuses_what_it_does_not_know(convert: Run, tmp_path: Path) -> None:
+    output = tmp_path / "random.petar"
+    for words, message in (
+        (
+            ("--shape", "petar-5b", "--weights", "q8", "-o", output),
+            "--shape petar-5b: it is one of petar-4b, petar-4b-2-layers",
+        ),
+        (("--shape", "petar-4b", "--weights", "q9", "-o", output), "--weights q9: it is one of"),
+        (("--shape", "petar-4b", "--weights", "q8"), "-o is missing"),
+        (("--shape", "petar-4b", "--weights", "q8", "-o", output, "--seed", "-1"), "--seed -1"),
+        (("petar-4b", "--weights", "q8", "-o", output), "synth takes options only"),
+    ):
+        refused = convert("synth", *words)
+        assert (refused.returncode, refused.stdout) == (USAGE, ""), words
+        assert message in refused.stderr
+    assert not output.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_conversion_leaves_nothing(
     bin_dir: Path, folder: Path, tmp_path: Path, number: signal.Signals
