@@ -26,6 +26,7 @@ else
   need g++ command -v g++
   need binutils command -v readelf
   need pkg-config command -v pkg-config
+  need cmake command -v cmake
   need zlib1g-dev has_header zlib.h
   need libzstd-dev has_header zstd.h
   need libopenblas-dev has_header cblas.h

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -362,7 +361,6 @@ def test_c_example_gives_the_same_text(
     assert refused.returncode == 1 and "PETAR_ERROR_IO" in refused.stderr
 
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
 def test_cmake_finds_the_package(prefix: Path, root: Path, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\n"
