@@ -86,6 +86,9 @@ private final class Screen: Sendable {
     observer.onSkip = { question, error in
       printError("\nskipped exam \(question.exam), \(question.map) \(question.label): \(error.message)\n")
     }
+    observer.onWarning = { question, warning in
+      printError("\nwarning: exam \(question.exam), \(question.map) \(question.label): \(warning)\n")
+    }
     observer.check = { try Interrupt.check(outcome: "the same command goes on from here") }
     return observer
   }

@@ -26,37 +26,45 @@ package struct Dataset: Sendable {
 
   package let folder: String
   package let questions: [Question]
+  /// Of dataset.jsonl, in hexadecimal digits.
+  package let sha256: String
 
   /// - Throws: `PETAR_ERROR_IO`; `PETAR_ERROR_BAD_FILE` for a line that is no question, named by its number, and for a
-  ///   patient whose questions are in two splits.
+  ///   patient or exam whose questions are in two splits.
   package init(folder: String) throws {
     self.folder = folder
     let path = folder + "/dataset.jsonl"
     guard let bytes = FileManager.default.contents(atPath: path) else {
       throw PetarError(PETAR_ERROR_IO, "cannot read \(path): docs/dataset.md says how a data set is laid out")
     }
-    questions = try [UInt8](bytes).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
+    let text = [UInt8](bytes)
+    sha256 = hexadecimal(SHA256.digest(text))
+    questions = try text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
       .compactMap { index, line in
         line.allSatisfy { $0 == 32 || $0 == 13 } ? nil : try Question(Array(line), source: "\(path):\(index + 1)")
       }
     guard !questions.isEmpty else { throw PetarError(PETAR_ERROR_BAD_FILE, "\(path): there are no questions in it") }
-    try Self.checkSplits(questions, path)
+    try Self.checkSplits(questions, by: \.patient, "patient", path)
+    // The same exam under the names of two patients.
+    try Self.checkSplits(questions, by: \.exam, "exam", path)
   }
 
   package func path(exam: String, _ name: String) -> String { "\(folder)/exams/\(exam)/\(name).nii.gz" }
 
   /// A patient known from training would make a model look better than it is.
-  private static func checkSplits(_ questions: [Question], _ path: String) throws {
+  private static func checkSplits(
+    _ questions: [Question], by key: KeyPath<Question, String>, _ name: String, _ path: String
+  ) throws {
     var splits: [String: Split] = [:]
     for question in questions {
-      let first = splits[question.patient] ?? question.split
+      let first = splits[question[keyPath: key]] ?? question.split
       guard first == question.split else {
         throw PetarError(
           PETAR_ERROR_BAD_FILE,
-          "\(path): patient \(question.patient) is in the splits \(first) and \(question.split); put all exams of a "
-            + "patient in one of them")
+          "\(path): \(name) \(question[keyPath: key]) is in the splits \(first) and \(question.split); put all exams of "
+            + "a patient in one of them")
       }
-      splits[question.patient] = first
+      splits[question[keyPath: key]] = first
     }
   }
 }

@@ -16,10 +16,12 @@ package final class ExampleFeed: Sendable {
   ///   - kept: views for the next time their version comes round. They are of this model, seed and omitted inputs.
   ///   - threads: exams read at a time.
   ///   - onSkip: told, on the background thread, which question is skipped and why.
+  ///   - onWarning: told, on threads in the background, what was not as it should be when a question's mask was prepared.
   package init(
     _ maker: ExampleMaker, _ order: QuestionOrder, jitterSeed: UInt64?, batch: Int, firstBatch: Int, batches: Int,
     kept: KeptViews, threads: Int, broken: BrokenExams,
-    onSkip: @escaping @Sendable (Dataset.Question, PetarError) -> Void
+    onSkip: @escaping @Sendable (Dataset.Question, PetarError) -> Void,
+    onWarning: @escaping @Sendable (Dataset.Question, String) -> Void
   ) {
     let shared = shared
     let thread = Thread {
@@ -29,7 +31,8 @@ package final class ExampleFeed: Sendable {
       do {
         let producer = Producer(
           maker: maker, order: order, jitterSeed: jitterSeed, batch: batch, kept: kept, broken: broken,
-          pool: try ThreadPool(threads: threads), alone: try ThreadPool(threads: 1), onSkip: onSkip, shared: shared)
+          pool: try ThreadPool(threads: threads), alone: try ThreadPool(threads: 1), onSkip: onSkip,
+          onWarning: onWarning, shared: shared)
         try producer.run(firstBatch: firstBatch, batches: batches)
       } catch {
         shared.fail(asPetarError(error))
@@ -52,12 +55,13 @@ package final class ExampleFeed: Sendable {
     private var failure: PetarError?
     private var closed = false
 
-    /// Waits until what is there has nearly been taken: a group is made while the one before is trained on.
+    /// Waits until what is there has been taken: a group is made while the one before is trained on, so that there are
+    /// two of them in memory at most.
     /// - Returns: whether anybody wants more.
     func add(_ more: [[TrainingExample]]) -> Bool {
       condition.lock()
       defer { condition.unlock() }
-      while !closed, batches.count > more.count { condition.wait() }
+      while !closed, !batches.isEmpty { condition.wait() }
       batches += more
       condition.broadcast()
       return !closed
@@ -99,6 +103,7 @@ package final class ExampleFeed: Sendable {
     let pool: ThreadPool
     let alone: ThreadPool
     let onSkip: @Sendable (Dataset.Question, PetarError) -> Void
+    let onWarning: @Sendable (Dataset.Question, String) -> Void
     let shared: Shared
 
     func run(firstBatch: Int, batches: Int) throws {
@@ -173,8 +178,11 @@ package final class ExampleFeed: Sendable {
         var volumes = try maker.volumes(of: exam)
         return sights.reduce(into: [:]) { made, sight in
           let jitter = jitterSeed.map { sight.jitter(seed: $0) } ?? .none
+          let question = maker.dataset.questions[sight.mask]
           made[sight] = Result {
-            try maker.views(maker.dataset.questions[sight.mask], &volumes, jitter: jitter, pool: alone)
+            let views = try maker.views(question, &volumes, jitter: jitter, pool: alone)
+            for warning in views.warnings { onWarning(question, warning) }
+            return views
           }.mapError(asPetarError)
         }
       } catch {

@@ -20,21 +20,22 @@ package final class KeptViews: Sendable {
     state.withLock { state in
       for (sight, views) in state.views where isUnwanted(sight.mask) {
         state.views[sight] = nil
-        state.room += Self.bytes(views)
+        state.room += views.extent.viewBytes
       }
     }
   }
 
   package func keep(_ views: Views, _ sight: QuestionOrder.Sight) {
-    let bytes = Self.bytes(views)
+    let bytes = views.extent.viewBytes
     state.withLock { state in
       guard bytes <= state.room, state.views[sight] == nil else { return }
       state.views[sight] = views
       state.room -= bytes
     }
   }
+}
 
-  private static func bytes(_ views: Views) -> Int {
-    [views.global, views.focal].reduce(0) { $0 + ($1.pet.count + $1.mask.count + $1.ct.count) * 4 }
-  }
+extension ModelDescription.Extent {
+  /// What is seen of a mask takes so many bytes: PET, mask and CT as f32, of the whole and of the focal view.
+  package var viewBytes: Int { count * 2 * 3 * 4 }
 }

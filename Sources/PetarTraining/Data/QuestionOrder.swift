@@ -5,7 +5,8 @@ import Petar
 ///
 /// An epoch takes the exams in a random order, in groups. The masks of a group come shuffled, so that a batch is mixed,
 /// while each exam needs to be read once. The questions about a mask follow each other, so that it is seen once for all
-/// of them.
+/// of them. Where views are so large that those of a group would fill the memory, it comes in parts, each shuffled; an
+/// exam between two parts is read twice.
 package struct QuestionOrder: Sendable {
   package struct Place: Sendable, Hashable {
     /// Index of the question in the data set.
@@ -31,20 +32,28 @@ package struct QuestionOrder: Sendable {
   /// Exams read before the first of their questions is asked.
   package static let groupSize = 32
 
+  /// Masks that a group shows of views of this extent at most: what fits into a GiB, but one at least.
+  package static func masksPerGroup(_ extent: ModelDescription.Extent) -> Int {
+    max((1 << 30) / max(extent.viewBytes, 1), 1)
+  }
+
   /// Questions of each exam, as indices into the data set.
   private let exams: [[Int]]
   /// For each question of the data set, the first one about the same mask.
   private let masks: [Int]
   private let questionsPerExam: Int
+  private let masksPerGroup: Int
   private let versions: Int
   private let seed: UInt64
 
   /// - Parameters:
   ///   - questions: of the data set; those for which `isWanted` holds are taken.
   ///   - questionsPerExam: at most so many of each exam in an epoch, others in the next.
+  ///   - masksPerGroup: at most.
   ///   - versions: epochs take turns with so many jittered versions of the views.
   package init(
-    _ questions: [Dataset.Question], questionsPerExam: Int = .max, versions: Int, seed: UInt64,
+    _ questions: [Dataset.Question], questionsPerExam: Int = .max, masksPerGroup: Int = .max, versions: Int,
+    seed: UInt64,
     where isWanted: (Dataset.Question) -> Bool
   ) {
     exams = questions.indices.filter { isWanted(questions[$0]) }.grouped { questions[$0].exam }
@@ -56,6 +65,7 @@ package struct QuestionOrder: Sendable {
       return first
     }
     self.questionsPerExam = questionsPerExam
+    self.masksPerGroup = masksPerGroup
     self.versions = versions
     self.seed = seed
   }
@@ -69,11 +79,13 @@ package struct QuestionOrder: Sendable {
   package func groups(epoch: Int) -> [[Place]] {
     var random = SplitMix64(seed: seed &+ UInt64(epoch) &* 0x9FB2_1C65_1E98_DF25)
     let order = exams.indices.shuffled(using: &random)
-    return stride(from: 0, to: order.count, by: Self.groupSize).map { first in
-      order[first..<min(first + Self.groupSize, order.count)].flatMap { exam in
+    return order.cut(into: Self.groupSize).flatMap { group in
+      group.flatMap { exam in
         exams[exam].shuffled(using: &random).prefix(questionsPerExam).grouped { masks[$0] }
-      }.shuffled(using: &random).joined().map {
-        Place(question: $0, sight: Sight(mask: masks[$0], version: epoch % versions))
+      }.cut(into: masksPerGroup).map { part in
+        part.shuffled(using: &random).joined().map {
+          Place(question: $0, sight: Sight(mask: masks[$0], version: epoch % versions))
+        }
       }
     }
   }
@@ -82,6 +94,13 @@ package struct QuestionOrder: Sendable {
     let exam: String
     let map: String
     let label: Int32
+  }
+}
+
+extension Array {
+  /// Pieces of `size` elements; the last one has what is left.
+  fileprivate func cut(into size: Int) -> [ArraySlice<Element>] {
+    stride(from: 0, to: count, by: size).map { self[$0..<($0 + Swift.min(size, count - $0))] }
   }
 }
 

@@ -14,7 +14,7 @@ struct StageRun {
   let pool: ThreadPool
   let observer: TrainingRun.Observer
 
-  /// Questions of the validation split on which the loss is measured, at most.
+  /// Questions of the validation split on which the loss is measured, at most; fewer of large views, as they are kept.
   private static let validationQuestions = 64
 
   /// Another for each stage, and for each use within it.
@@ -34,7 +34,8 @@ struct StageRun {
     let maker = try ExampleMaker(
       dataset, parameters.description, try Tokenizer(readTokenizer(folder: checkpoint), source: checkpoint),
       omitted: settings.omitted)
-    let order = questionOrder(.train, seed: seed(2))
+    let extent = parameters.description.views.extent
+    let order = questionOrder(.train, extent, seed: seed(2))
     guard order.count > 0 else {
       throw PetarError(
         PETAR_ERROR_INVALID_ARGUMENT,
@@ -59,7 +60,7 @@ struct StageRun {
     observer.onStage(stage.name, order.count, steps, optimizer.steps)
     let metrics = try MetricsFile(
       path: settings.output + "/metrics.jsonl", stage: "\(index + 1)-\(stage.name)", stepsDone: optimizer.steps)
-    let validation = try validationExamples(maker)
+    let validation = try validationExamples(maker, extent)
 
     let asked = order.askedMasks
     kept.drop { !asked.contains($0) }
@@ -74,7 +75,7 @@ struct StageRun {
       do {
         try observer.check()
       } catch {
-        try optimizer.write(state: state)
+        try diverging { try optimizer.write(state: state) }
         throw error
       }
       let step = optimizer.steps
@@ -100,7 +101,7 @@ struct StageRun {
           batch, answerTokens: answers, dropoutSeed: seed(3) &+ UInt64(step * stage.accumulation + number))
       }
       let learningRate = rate(step)
-      let norm = try diverging(step) { try optimizer.step(learningRate: learningRate) }
+      let norm = try diverging { try optimizer.step(learningRate: learningRate) }
       let seconds = stepClock.seconds
       let endsEpoch = place == stepsPerEpoch - 1
       let report = TrainingStep(
@@ -110,16 +111,16 @@ struct StageRun {
       try metrics.append(report)
       observer.onStep(report)
       if saved.seconds > recipe.saveMinutes * 60, step + 1 < steps {
-        try optimizer.write(state: state)
+        try diverging { try optimizer.write(state: state) }
         saved = Stopwatch()
       }
     }
-    try parameters.write(checkpoint: folder, settingsFrom: checkpoint)
+    try diverging { try parameters.write(checkpoint: folder, settingsFrom: checkpoint) }
     unlink(state)
   }
 
   /// Says where the last good state is when the numbers leave the finite.
-  private func diverging<Result>(_ step: Int, _ body: () throws -> Result) throws -> Result {
+  private func diverging<Result>(_ body: () throws -> Result) throws -> Result {
     do {
       return try body()
     } catch let error as PetarError where error.status == PETAR_ERROR_INTERNAL {
@@ -132,10 +133,12 @@ struct StageRun {
 
   // ---- Data -------------------------------------------------------------------------------------------------------
 
-  private func questionOrder(_ split: Dataset.Split, seed: UInt64) -> QuestionOrder {
+  private func questionOrder(
+    _ split: Dataset.Split, _ extent: ModelDescription.Extent, seed: UInt64
+  ) -> QuestionOrder {
     QuestionOrder(
       dataset.questions, questionsPerExam: stage.questionsPerExam > 0 ? stage.questionsPerExam : .max,
-      versions: max(recipe.jitteredVersions, 1), seed: seed
+      masksPerGroup: QuestionOrder.masksPerGroup(extent), versions: max(recipe.jitteredVersions, 1), seed: seed
     ) { $0.split == split && stage.asks($0) }
   }
 
@@ -144,17 +147,21 @@ struct StageRun {
       maker, order, jitterSeed: recipe.jitteredVersions > 0 ? settings.seed : nil, batch: stage.batch,
       firstBatch: firstBatch, batches: batches,
       kept: kept, threads: settings.threads, broken: recipe.brokenExams,
-      onSkip: observer.onSkip)
+      onSkip: observer.onSkip, onWarning: observer.onWarning)
   }
 
   /// Some questions of the validation split, in batches, without jitter.
-  private func validationExamples(_ maker: ExampleMaker) throws -> [[TrainingExample]] {
-    let order = questionOrder(.validation, seed: seed(4))
-    let batches = min((order.count + stage.batch - 1) / stage.batch, max(Self.validationQuestions / stage.batch, 1))
+  private func validationExamples(
+    _ maker: ExampleMaker, _ extent: ModelDescription.Extent
+  ) throws -> [[TrainingExample]] {
+    let order = questionOrder(.validation, extent, seed: seed(4))
+    let most = min(Self.validationQuestions, QuestionOrder.masksPerGroup(extent))
+    let batches = min((order.count + stage.batch - 1) / stage.batch, max(most / stage.batch, 1))
     guard batches > 0 else { return [] }
     let feed = ExampleFeed(
       maker, order, jitterSeed: nil, batch: stage.batch, firstBatch: 0, batches: batches,
-      kept: KeptViews(limit: 0), threads: settings.threads, broken: recipe.brokenExams, onSkip: observer.onSkip)
+      kept: KeptViews(limit: 0), threads: settings.threads, broken: recipe.brokenExams, onSkip: observer.onSkip,
+      onWarning: observer.onWarning)
     return try (0..<batches).map { _ in try feed.next() }.filter { !$0.isEmpty }
   }
 

@@ -2,6 +2,7 @@ import CPetar
 import Foundation
 import Petar
 import PetarConversion
+import Synchronization
 
 /// A run of a recipe: its stages one after the other, each from the checkpoint of the one before.
 ///
@@ -26,13 +27,15 @@ package struct TrainingRun {
     }
   }
 
-  /// Told what happens. All but `onSkip` on the calling thread.
+  /// Told what happens. All but `onSkip` and `onWarning` on the calling thread.
   package struct Observer: Sendable {
     package var onStage: @Sendable (_ stage: String, _ questions: Int, _ steps: Int, _ resumedAt: Int) -> Void = {
       _, _, _, _ in
     }
     package var onStep: @Sendable (TrainingStep) -> Void = { _ in }
     package var onSkip: @Sendable (Dataset.Question, PetarError) -> Void = { _, _ in }
+    /// What is not as it should be with a question's mask, once in a run.
+    package var onWarning: @Sendable (Dataset.Question, String) -> Void = { _, _ in }
     /// What it throws ends the run, with its state saved.
     package var check: @Sendable () throws -> Void = {}
 
@@ -50,7 +53,7 @@ package struct TrainingRun {
   package init(_ recipe: Recipe, _ settings: Settings, observer: Observer = .init()) throws {
     self.recipe = recipe
     self.settings = settings
-    self.observer = observer
+    self.observer = observer.tellingOnce()
     dataset = try Dataset(folder: settings.data)
     pool = try ThreadPool(threads: settings.threads)
     do {
@@ -63,9 +66,24 @@ package struct TrainingRun {
 
   /// What identifies the run: two of the same text give the same model.
   package var description: JSON {
-    .object([
-      ("recipe", recipe.json), ("data", .string(settings.data)), ("questions", .integer(dataset.questions.count)),
-      ("seed", .string(String(settings.seed))),
+    let adam = AdamW.Settings()
+    func number(_ value: Float) -> JSON { .number(Double("\(value)") ?? Double(value)) }
+    let jitter: JSON =
+      recipe.jitteredVersions == 0
+      ? .null
+      : .object([
+        ("focal_sides", .number(ViewJitter.largestShare)), ("global_slices", .integer(ViewJitter.largestReach)),
+      ])
+    return .object([
+      ("recipe", recipe.json),
+      (
+        "adamw",
+        .object([
+          ("beta1", number(adam.beta1)), ("beta2", number(adam.beta2)), ("epsilon", number(adam.epsilon)),
+        ])
+      ),
+      ("jitter", jitter), ("data", .string(settings.data)), ("questions", .integer(dataset.questions.count)),
+      ("dataset_sha256", .string(dataset.sha256)), ("seed", .string(String(settings.seed))),
       ("without", .array(settings.omitted.names.map { .string($0) })),
       ("version", .string("\(Library.version)")),
     ])
@@ -78,12 +96,20 @@ package struct TrainingRun {
       guard found == Data(text.utf8) else {
         throw PetarError(
           PETAR_ERROR_INVALID_ARGUMENT,
-          "\(settings.output) holds another run (\(path) differs: recipe, data, seed or version); choose another folder"
-        )
+          "\(settings.output) holds another run: \(try changes(of: text, since: found, path)) changed since it began; "
+            + "choose another folder")
       }
       return
     }
     try replaceFile(Array(text.utf8), path: path)
+  }
+
+  /// The members of run.json that differ.
+  private func changes(of text: String, since found: Data, _ path: String) throws -> String {
+    let before = try JSONValue.object([UInt8](found), source: path)
+    let now = try JSONValue.object(Array(text.utf8), source: path)
+    let names = now.keys.filter { before[$0]?.written != now[$0]?.written }.sorted()
+    return names.map { $0 == "dataset_sha256" ? "\(settings.data)/dataset.jsonl" : $0 }.joined(separator: ", ")
   }
 
   /// Runs what is left of the stages.
@@ -113,6 +139,19 @@ package struct TrainingRun {
     let texts = dataset.questions.filter { $0.split == .train }.flatMap { [$0.question, $0.answer] }
     try NewModel(settings: model, vocabulary: recipe.vocabulary, seed: settings.seed).write(to: folder, texts: texts)
     return folder
+  }
+}
+
+extension TrainingRun.Observer {
+  /// Views of a mask are made again and again: with another jitter, in another stage.
+  fileprivate func tellingOnce() -> Self {
+    let told = Mutex<Set<[String]>>([])
+    var observer = self
+    observer.onWarning = { question, warning in
+      let words = [question.exam, question.map, "\(question.label)", warning]
+      if told.withLock({ $0.insert(words).inserted }) { self.onWarning(question, warning) }
+    }
+    return observer
   }
 }
 

@@ -38,6 +38,14 @@ import Testing
     #expect(error.message.contains("patient p1"))
   }
 
+  @Test("An exam in two splits is an error that names it, whoever's it is said to be") func leakOfAnExam() throws {
+    let error = try #require(throws: PetarError.self) {
+      try dataset([Self.line, Self.line.replacing("train", with: "test").replacing("p1", with: "p2")])
+    }
+    #expect(error.status == PETAR_ERROR_BAD_FILE)
+    #expect(error.message.contains("exam e1"))
+  }
+
   @Test(
     "What is wrong with a line is said, with its number",
     arguments: [

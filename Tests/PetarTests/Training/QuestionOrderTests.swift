@@ -19,8 +19,12 @@ import Testing
     }
   }
 
-  private func order(perExam: Int = .max, versions: Int = 3, seed: UInt64 = 1) throws -> QuestionOrder {
-    QuestionOrder(try dataset().questions, questionsPerExam: perExam, versions: versions, seed: seed) { _ in true }
+  private func order(
+    perExam: Int = .max, perGroup: Int = .max, versions: Int = 3, seed: UInt64 = 1
+  ) throws -> QuestionOrder {
+    QuestionOrder(
+      try dataset().questions, questionsPerExam: perExam, masksPerGroup: perGroup, versions: versions, seed: seed
+    ) { _ in true }
   }
 
   @Test("An epoch asks every question once, from at most 32 exams at a time") func everyQuestion() throws {
@@ -33,6 +37,22 @@ import Testing
       #expect(groups.map { Set($0.map { set.questions[$0.question].exam }).count } == [32, 32, 6])
     }
     #expect(order.groups(epoch: 3).joined().allSatisfy { $0.sight.version == 0 })
+  }
+
+  @Test("Large views come in smaller groups: all questions, once") func largeViews() throws {
+    let set = try dataset()
+    let groups = try order(perGroup: 7).groups(epoch: 1)
+    #expect(groups.joined().map(\.question).sorted() == Array(set.questions.indices))
+    #expect(groups.allSatisfy { (1...7).contains(Set($0.map(\.sight)).count) })
+    // Parts of a group follow each other: an exam is read twice at most.
+    for exam in Set(set.questions.map(\.exam)) {
+      #expect(groups.count { $0.contains { set.questions[$0.question].exam == exam } } <= 2)
+    }
+    // 2 GB for a model of PETAR's size would be 42 masks; those of petar-tiny's exams stay together, 32 x 6 organs.
+    #expect(QuestionOrder.masksPerGroup(.init(32, 256, 256)) == 21)
+    #expect(QuestionOrder.masksPerGroup(.init(24, 48, 48)) >= 32 * 6)
+    #expect(QuestionOrder.masksPerGroup(.init(4096, 4096, 4096)) == 1)
+    #expect(try order(perGroup: 32 * 3).groups(epoch: 1) == order().groups(epoch: 1))
   }
 
   @Test("Questions about a mask follow each other and show the same views") func oneSight() throws {
