@@ -53,7 +53,8 @@ let package = Package(
     .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(
-      name: "PetarTests", dependencies: ["Petar", "PetarConversion", "PetarTraining", "CPetar", "CKernels", "CZlib"]),
+      name: "PetarTests",
+      dependencies: ["Petar", "PetarConsole", "PetarConversion", "PetarTraining", "CPetar", "CKernels", "CZlib"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -21,8 +21,13 @@ private func write(_ text: String, to descriptor: Int32) {
 package final class ProgressBar: Sendable {
   private let label: String
   private let onTerminal = isatty(STDERR_FILENO) == 1
-  private let start = ContinuousClock.now
-  private let shown = Mutex(-1)
+  private let shown = Mutex(Shown())
+
+  private struct Shown {
+    var percent = -1
+    /// Where the work began, or went on: what was done before took other time.
+    var start: (done: Int, time: ContinuousClock.Instant)?
+  }
 
   package init(_ label: String) { self.label = label }
 
@@ -31,24 +36,32 @@ package final class ProgressBar: Sendable {
     let percent = total > 0 ? min(done * 100 / total, 100) : 100
     let step = onTerminal ? percent : percent / 10 * 10
     shown.withLock { shown in
+      let start = shown.start ?? (done, .now)
+      shown.start = start
       // A note is worth a new line on the terminal although the bar has not moved.
-      guard step > shown || onTerminal && !note.isEmpty else { return }
-      shown = step
+      guard step > shown.percent || onTerminal && !note.isEmpty else { return }
+      shown.percent = step
       if onTerminal {
         let filled = percent * 40 / 100
         let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 40 - filled)
-        let seconds = (ContinuousClock.now - start).components.seconds
-        let left = percent > 0 ? "  \(Int(seconds) * (100 - percent) / percent) s left" : ""
-        printError("\r\(label) [\(bar)] \(percent)%\(left)\(note.isEmpty ? "" : "  " + note)\u{1b}[K")
+        let seconds = start.time.duration(to: .now) / .seconds(1)
+        let left = Self.secondsLeft(after: seconds, start.done, done, total)
+        let end = left.map { "  \($0) s left" } ?? ""
+        printError("\r\(label) [\(bar)] \(percent)%\(end)\(note.isEmpty ? "" : "  " + note)\u{1b}[K")
       } else {
         printError("\(label) \(step)%\(note.isEmpty ? "" : "  " + note)\n")
       }
     }
   }
 
+  /// What the rest takes if it goes on as from `first` to `done`; nil while nothing has been done.
+  package static func secondsLeft(after seconds: Double, _ first: Int, _ done: Int, _ total: Int) -> Int? {
+    done > first ? Int(seconds * Double(total - done) / Double(done - first)) : nil
+  }
+
   /// Ends the bar's line, so that what follows starts on one of its own.
   package func close() {
-    if onTerminal, shown.withLock({ $0 >= 0 }) { printError("\n") }
+    if onTerminal, shown.withLock({ $0.percent >= 0 }) { printError("\n") }
   }
 }
 
