@@ -21,6 +21,14 @@ package struct NewModel {
   /// What the checkpoint's shapes will tell, and the parts to start from: not for its config.json.
   private static let apart = ["vision_width", "vision_layers", "vision_mlp", "shared_tower", "decoder", "towers"]
 
+  /// What a recipe may say of a model.
+  static let settingNames =
+    [
+      "image_size", "patch_size", "proj_pooling_size", "proj_layer_type", "proj_layer_num", "hidden_size",
+      "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+      "max_position_embeddings", "sliding_window", "rms_norm_eps", "rope_theta", "tie_word_embeddings",
+    ] + apart
+
   /// Of every model.
   private static let fixed: [(name: String, value: JSONValue)] = [
     ("image_channel", .number(1)), ("vision_select_layer", .number(-1)), ("vision_select_feature", .string("patch")),

@@ -70,6 +70,9 @@ package struct Recipe: Sendable {
     var reader = try RecipeReader(try JSONValue(parsing: [UInt8](bytes), source: path), path)
     if let model = reader.take("model") {
       guard let members = model.members else { throw reader.fail("model", model, "an object") }
+      var modelReader = try RecipeReader(model, "\(path): model")
+      for name in NewModel.settingNames { _ = modelReader.take(name) }
+      try modelReader.finish()
       self.model = members
       // A decoder brings its own tokenizer.
       if model["decoder"] == nil { vocabulary = try reader.whole("vocabulary", 512, in: 300...1 << 20) }

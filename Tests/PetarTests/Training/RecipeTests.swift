@@ -1,4 +1,5 @@
 import CPetar
+import Foundation
 import Petar
 import PetarTraining
 import Testing
@@ -28,6 +29,18 @@ import Testing
     }
   }
 
+  private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..").path()
+
+  @Test("The recipes that come with the project can be read") func committed() throws {
+    let folder = Self.root + "/Training"
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder)
+    #expect(Set(names).isSuperset(of: ["petar-tiny.json", "ablation.json", "petar-4b-lora.json", "paper.json"]))
+    for name in names { #expect(try !Recipe(path: "\(folder)/\(name)").stages.isEmpty) }
+    let paper = try Recipe(path: "\(folder)/paper.json")
+    #expect(paper.stages.map(\.trained) == [.projector, .maskEmbedding, .all, .projector, .maskEmbedding, .all])
+    #expect(paper.stages.map(\.tasks) == [[.organ], [.organ], [.organ], [.finding], [.finding], [.finding]])
+  }
+
   @Test(
     "A recipe that cannot be meant is refused by the name of the setting",
     arguments: [
@@ -43,6 +56,7 @@ import Testing
       (#"{"checkpoint": "a", "stages": [{"name": "a"}, {"name": "a"}]}"#, "same name"),
       (#"{"checkpoint": "a", "stages": [{"name": "../a"}]}"#, "name"),
       (#"{"checkpoint": "a", "seed": 1, "stages": [{"name": "a"}]}"#, "\"seed\""),
+      (#"{"model": {"hiden_size": 64}, "stages": [{"name": "a"}]}"#, "\"hiden_size\""),
       (#"{"checkpoint": "a", "stages": [{"name": "a"}]"#, "JSON"),
     ])
   func refused(_ text: String, _ named: String) throws {
