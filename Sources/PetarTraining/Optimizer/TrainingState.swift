@@ -7,7 +7,7 @@ extension AdamW {
 
   /// Writes what a later process needs to go on from here, bit for bit: the trained tensors, their moments and the
   /// steps taken. Frozen tensors are not in it. The file appears complete or not at all.
-  /// - Throws: `PETAR_ERROR_IO`.
+  /// - Throws: `PETAR_ERROR_IO`; `PETAR_ERROR_INTERNAL` for a value that is not finite. What was there is kept then.
   package func write(state path: String) throws {
     let count = try Buffer<Float>(count: 1)
     count.base[0] = Float(steps)

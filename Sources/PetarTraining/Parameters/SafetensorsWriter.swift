@@ -12,7 +12,8 @@ enum SafetensorsWriter {
     let values: () throws -> Buffer<Float>
   }
 
-  /// - Throws: `PETAR_ERROR_IO` with the system's reason; what was at `path` is then untouched.
+  /// - Throws: `PETAR_ERROR_IO` with the system's reason, `PETAR_ERROR_INTERNAL` for a value that is not finite, which
+  ///   nobody could go on from; what was at `path` is then untouched.
   static func write(_ stacks: [Stack], to path: String) throws {
     let partial = path + ".partial"
     let descriptor = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
@@ -28,6 +29,11 @@ enum SafetensorsWriter {
       try header(of: stacks.flatMap(\.parts)).withUnsafeBytes(append)
       for stack in stacks {
         let values = try stack.values()
+        guard values.elements.allSatisfy({ $0.isFinite }) else {
+          throw PetarError(
+            PETAR_ERROR_INTERNAL,
+            "\(stack.parts.first?.name ?? path) is not finite: the training diverged; lower the learning rate or clip")
+        }
         try append(UnsafeRawBufferPointer(values.elements))
       }
       guard fsync(descriptor) == 0 else { throw failure("write", partial) }

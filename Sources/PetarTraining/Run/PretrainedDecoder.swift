@@ -81,7 +81,7 @@ struct PretrainedDecoder {
   private func copy(_ names: [String], to target: String) throws {
     for name in names where exists(name) {
       do {
-        try FileManager.default.copyItem(atPath: "\(folder.path)/\(name)", toPath: "\(target)/\(name)")
+        try copyFile("\(folder.path)/\(name)", to: "\(target)/\(name)")
       } catch {
         throw PetarError(PETAR_ERROR_IO, "cannot copy \(folder.path)/\(name): \(error.localizedDescription)")
       }
