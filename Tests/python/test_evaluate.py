@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -365,12 +366,28 @@ def test_a_run_without_metrics(root: Path, tmp_path: Path) -> None:
     assert told.returncode == 1 and "metrics.jsonl" in told.stderr
 
 
-def test_the_model_that_comes_with_the_project(bin_dir: Path, phantoms: Path, root: Path) -> None:
+# What `LesionFinding` writes.
+FINDING = re.compile(
+    r"Region: (?P<region>[^.]+)\. Organ: (?P<organ>[^.]+)\. Sub-site: (?P<sub_site>[^.]+)\."
+    r"( Laterality: (?P<laterality>right|left)\.)?"
+    r" Findings: (?P<morphology>\S+) lesion with (?P<uptake>\S+) (?P<tracer>\S+) uptake, (?P<ct>[^.]+) on CT\."
+)
+
+
+def test_the_model_that_comes_with_the_project(bin_dir: Path, phantoms: Path, root: Path, tmp_path: Path) -> None:
     """It sees: a model that says every lesion the same is right on a third of the organs and sides at most."""
     model = root / "Models" / "petar-tiny.petar"
     assert model.stat().st_size <= 8_000_000
-    command = map(str, (bin_dir / "petar-train", "evaluate", model, phantoms, "--task", "finding", "--json"))
-    done = subprocess.run(list(command), check=True, capture_output=True, text=True)
+    words = ("evaluate", model, phantoms, "--task", "finding", "--json", "--out", tmp_path / "out")
+    done = subprocess.run([bin_dir / "petar-train", *map(str, words)], check=True, capture_output=True, text=True)
     findings = json.loads(done.stdout)["findings"]
+    # Counted again, from the texts and the data set.
+    truths = [line for line in read(phantoms / "dataset.jsonl") if line["task"] == "finding"]
+    texts = [FINDING.fullmatch(line["prediction"].strip()) for line in read(tmp_path / "out" / "predictions.jsonl")]
+    assert len(texts) == len(truths)
+    for field in FIELDS:
+        right = [text[field] == line["attributes"][field] for text, line in zip(texts, truths) if text]
+        assert (findings[field]["right"], findings[field]["count"]) == (sum(right), len(truths)), field
+        assert sum(right) > 0
     assert findings["organ"]["count"] >= 8
     assert findings["organ"]["share"] > 0.8 and findings["laterality"]["share"] > 0.8, findings

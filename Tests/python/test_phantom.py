@@ -120,8 +120,10 @@ def test_the_words_for_uptake_are_measured(dataset: Dataset) -> None:
 
 
 def test_laterality_is_the_side_of_the_mask(dataset: Dataset) -> None:
+    sides = set()
     for line in dataset.findings():
         side = line["attributes"]["laterality"]
+        sides.add(side)
         if side is None:
             continue
         image = dataset.image(line["exam"], "lesions")
@@ -129,6 +131,47 @@ def test_laterality_is_the_side_of_the_mask(dataset: Dataset) -> None:
         x = apply_affine(image.affine, voxels.mean(axis=0))[0]
         # RAS: x grows to the patient's right. The spine stays within 15 mm of 0.
         assert (x > 0) == (side == "right"), f"{line['exam']} {line['label']}: x = {x}"
+    assert sides == {"right", "left", None}
+
+
+def hounsfield(dataset: Dataset, exam: str, wanted: np.ndarray) -> np.ndarray:
+    """The CT at the middles of voxels of the organ map."""
+    ct = dataset.image(exam, "ct")
+    places = apply_affine(np.linalg.inv(ct.affine) @ dataset.image(exam, "organs").affine, np.argwhere(wanted))
+    return np.asarray(np.asarray(ct.dataobj)[tuple(np.rint(places).astype(int).T)])
+
+
+def test_organs_lie_where_they_belong(dataset: Dataset) -> None:
+    """x grows to the patient's right, z to the head; TotalSegmentator's numbers."""
+    for exam in dataset.described:
+        image = dataset.image(exam, "organs")
+        organs = np.asarray(image.dataobj)
+
+        def middle(*labels: int, organs: np.ndarray = organs, affine: np.ndarray = image.affine) -> np.ndarray:
+            voxels = np.argwhere(np.isin(organs, labels))
+            assert len(voxels) > 0, labels
+            return np.asarray(apply_affine(affine, voxels.mean(axis=0)))
+
+        for right, left in ((LIVER, SPLEEN), (KIDNEYS[:1], KIDNEYS[1:]), ((12, 13, 14), (10, 11)), ((78,), (77,))):
+            assert middle(*right)[0] > 0 > middle(*left)[0], f"{exam}: {right}, {left}"
+        spine = [middle(label)[2] for label in range(27, 51)]
+        assert spine == sorted(spine), f"{exam}: L5 to C1"
+        upwards = [middle(*labels)[2] for labels in (BLADDER, KIDNEYS, LIVER, (51,), (17,), BRAIN)]
+        assert upwards == sorted(upwards), f"{exam}: bladder, kidneys, liver, heart, thyroid, brain"
+
+
+def test_tissues_have_plausible_densities(dataset: Dataset) -> None:
+    """Medians in HU: parenchyma with or without contrast, air and blood, marrow with its cortex, fat."""
+    for exam in dataset.described:
+        organs, lesions = dataset.voxels(exam, "organs"), dataset.voxels(exam, "lesions")
+        ranges = {LIVER: (30, 140), SPLEEN: (30, 160), (10, 11, 12, 13, 14): (-950, -700), LUMBAR: (100, 500)}
+        for labels, (low, high) in ranges.items():
+            values = hounsfield(dataset, exam, np.isin(organs, labels) & (lesions == 0))
+            assert low < np.median(values) < high, f"{exam}: {labels}, {np.median(values)} HU"
+        # Fat is what is left of the body between air and water.
+        rest = hounsfield(dataset, exam, (organs == 0) & (lesions == 0))
+        fat = rest[(rest > -250) & (rest < -20)]
+        assert len(fat) > 0.05 * len(rest) and -130 < np.median(fat) < -70, f"{exam}: {np.median(fat)} HU"
 
 
 def test_ct_correlates_are_on_the_ct(dataset: Dataset) -> None:

@@ -6,8 +6,9 @@ import Testing
 @Suite("Training: gradients") struct GradientTests {
   typealias Name = TrainingReference.Name
 
-  /// f32 sums of a few thousand terms in another order: 1e-6 is usual, 1e-4 the promise.
-  private let tolerance = 1e-4
+  /// f32 sums of a few thousand terms in another order: 1e-6 is usual, adapters have up to 1.4e-5, and OpenBLAS's
+  /// kernels differ in their order. The promise is 1e-4.
+  private let tolerance = 3e-5
 
   private func expectGradients(
     _ parameters: Parameters, _ expected: [String: TrainingReference.Digest]

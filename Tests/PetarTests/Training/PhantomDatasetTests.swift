@@ -7,10 +7,9 @@ import Testing
 /// Two small sets of the same seed, made once: by one thread and by two.
 private enum Phantoms {
   static let exams = 3
-  static let folder = FileManager.default.temporaryDirectory.appending(path: "petar-phantoms-\(getpid())").path()
+  static let folder = folderUntilExit()
 
   static let made: Result<(PhantomDataset.Summary, String, String), any Error> = Result {
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     let (one, two) = (folder + "/one", folder + "/two")
     let summary = try PhantomDataset(folder: one, exams: exams, seed: 11).write(threads: 1) { _, _ in }
     _ = try PhantomDataset(folder: two, exams: exams, seed: 11).write(threads: 2) { _, _ in }
@@ -53,6 +52,8 @@ struct PhantomDatasetTests {
     let lines = try lines(folder)
     #expect(lines.count == summary.findings + summary.attributeQuestions + summary.organQuestions)
     #expect(summary.findings > 2 * Phantoms.exams)
+    // Lesions, asked for or not.
+    #expect(summary.shares.count >= summary.findings)
     #expect(summary.shares.allSatisfy { $0 >= 0.0001 && $0 <= 0.02 })
     for (file, group) in Dictionary(grouping: lines, by: { "\(folder)/exams/\($0.exam)/\($0.map).nii.gz" }) {
       let there = Set(try Volume.read(niftiPath: file, unit: .label).labels())

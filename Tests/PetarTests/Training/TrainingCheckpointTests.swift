@@ -142,6 +142,24 @@ import Testing
     }
   }
 
+  /// Without clipping, a gradient may be finite and its square is not.
+  @Test("A state that is not finite does not replace the one before") func overflow() throws {
+    try withTemporaryFolder { folder in
+      let parameters = try TrainingReference.parameters(.phi3Two) { $0.hasPrefix("projector.") }
+      let optimizer = try AdamW(parameters, .init(), pool: ThreadPool(threads: 1))
+      let state = "\(folder)/state.safetensors"
+      try optimizer.write(state: state)
+      let before = FileManager.default.contents(atPath: state)
+      try parameters.tensor("projector.0.weight").gradient?.base[5] = 1e25
+      _ = try optimizer.step(learningRate: 1e-3)
+      let error = #expect(throws: PetarError.self) { try optimizer.write(state: state) }
+      #expect(error?.status == PETAR_ERROR_INTERNAL)
+      #expect(error?.message.contains("projector.0.weight.exp_avg_sq is not finite") == true)
+      #expect(FileManager.default.contents(atPath: state) == before)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["state.safetensors"])
+    }
+  }
+
   @Test func whatDoesNotFitIsRefused() throws {
     let model = try TrainingModel(TrainingReference.parameters(.phi3Two), pool: ThreadPool(threads: 1))
     let good = try #require(try TrainingReference.examples(.phi3Two).first)

@@ -13,7 +13,7 @@ func writeText(_ text: String, to path: String) throws {
 /// Four phantoms, made once: two to train on, one each for validation and test.
 private enum Phantoms {
   static let made: Result<String, any Error> = Result {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "petar-training-\(getpid())").path()
+    let folder = folderUntilExit() + "/phantoms"
     _ = try PhantomDataset(folder: folder, exams: 4, seed: 3).write(threads: 2) { _, _ in }
     return folder
   }
@@ -129,7 +129,7 @@ private struct Stop: Error {}
       observer.check = { throw Stop() }
       #expect(throws: Stop.self) { try run(folder, output: "run", observer: observer) }
       let error = try #require(throws: PetarError.self) { try run(folder, output: "run", seed: 2) }
-      #expect(error.status == PETAR_ERROR_INVALID_ARGUMENT && error.message.contains("another run"))
+      #expect(error.status == PETAR_ERROR_INVALID_ARGUMENT && error.message.contains("another run: seed"))
     }
   }
 
@@ -175,6 +175,84 @@ private struct Stop: Error {}
       }
       #expect(error.status == PETAR_ERROR_INTERNAL && error.message.contains("diverged"), "\(error.message)")
       #expect(FileManager.default.fileExists(atPath: folder + "/run/0-start/model.safetensors"))
+      // The state can be gone on from: `steps`, then what is trained, all of it finite. It comes to the same end.
+      let bytes = try #require(FileManager.default.contents(atPath: folder + "/run/1-organs.state"))
+      let header = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+      let values = bytes.dropFirst(8 + header).withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+      #expect(values.count > 1000 && values.allSatisfy(\.isFinite))
+      #expect(try #require(values.first) > 1)
+      let again = try #require(throws: PetarError.self) { _ = try run(folder, output: "run", recipe: recipe) }
+      #expect(again.message == error.message)
+    }
+  }
+
+  /// As Hugging Face's cache keeps them: links to files elsewhere, relative to their own folder.
+  @Test("A stage from a checkpoint of bf16 shards behind links: f32 that says so, and only what is trained differs")
+  func fromACheckpoint() throws {
+    try withTemporaryFolder { folder in
+      var source = TestCheckpoint(.phi3)
+      (source.dtype, source.shards) = ("BF16", 3)
+      source.config["torch_dtype"] = "\"bfloat16\""
+      let files = FileManager.default
+      let (blobs, snapshot) = (folder + "/blobs", folder + "/snapshots/main")
+      try source.write(to: blobs)
+      try files.createDirectory(atPath: snapshot, withIntermediateDirectories: true)
+      for name in try files.contentsOfDirectory(atPath: blobs) {
+        try files.createSymbolicLink(atPath: "\(snapshot)/\(name)", withDestinationPath: "../../blobs/\(name)")
+      }
+      let last = try run(
+        folder, output: "run",
+        recipe: #"""
+          {
+            "checkpoint": "\#(snapshot)", "jittered_versions": 0,
+            "stages": [{"name": "p", "tasks": ["finding"], "train": "projector", "epochs": 2}]
+          }
+          """#)
+
+      try files.removeItem(atPath: blobs)
+      let config = try JSONValue.object([UInt8](#require(files.contents(atPath: last + "/config.json"))), source: last)
+      #expect(config["torch_dtype"]?.text == "float32" && config["rms_norm_eps"]?.number == 1e-5)
+      let trained = try Parameters(checkpoint: last)
+      var places: [String: Int] = [:]
+      for tensor in trained.tensors {
+        for part in tensor.parts {
+          let (first, count) = (places[tensor.name, default: 0], part.shape.reduce(1, *))
+          places[tensor.name] = first + count
+          let same = Array(tensor.values.elements[first..<first + count]) == source.values(part.name)
+          #expect(same == !tensor.name.hasPrefix("projector."), "\(part.name)")
+        }
+      }
+      #expect(places.count == trained.tensors.count)
+    }
+  }
+
+  @Test("A data set that was edited is noticed, and said") func editedData() throws {
+    try withTemporaryFolder { folder in
+      let data = folder + "/data"
+      try FileManager.default.copyItem(atPath: try Phantoms.made.get(), toPath: data)
+      try writeText(Self.recipe, to: folder + "/recipe.json")
+      let (recipe, settings) = (
+        try Recipe(path: folder + "/recipe.json"), TrainingRun.Settings(data: data, output: folder + "/run")
+      )
+      _ = try TrainingRun(recipe, settings)
+      let lines = try String(contentsOfFile: data + "/dataset.jsonl", encoding: .utf8)
+      try writeText(lines.replacing("Region", with: "Place"), to: data + "/dataset.jsonl")
+      let error = try #require(throws: PetarError.self) { _ = try TrainingRun(recipe, settings) }
+      #expect(error.message.contains("\(data)/dataset.jsonl changed since"), "\(error.message)")
+    }
+  }
+
+  @Test("What nobody chose is told, too: AdamW's constants, the ranges of the jitter") func constants() throws {
+    try withTemporaryFolder { folder in
+      try writeText(Self.recipe, to: folder + "/recipe.json")
+      let settings = TrainingRun.Settings(data: try Phantoms.made.get(), output: folder + "/run")
+      let told = try TrainingRun(try Recipe(path: folder + "/recipe.json"), settings).description.text
+      for words in [
+        #""adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-08}"#,
+        #""jitter": {"focal_sides": 0.2, "global_slices": 15}"#,
+      ] {
+        #expect(told.contains(words), "\(told)")
+      }
     }
   }
 }

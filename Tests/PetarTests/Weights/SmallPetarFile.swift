@@ -1,6 +1,7 @@
 import Foundation
 import Petar
 import PetarConversion
+import Synchronization
 
 /// A .petar file of a few pages, made by the writer, and the tools to damage it.
 enum SmallPetarFile {
@@ -102,6 +103,17 @@ func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Re
   defer { try? FileManager.default.removeItem(atPath: folder) }
   return try body(folder)
 }
+
+/// A folder that tests share; it is removed when the process ends.
+func folderUntilExit() -> String {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("petar-\(UUID().uuidString)").path
+  try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+  shared.withLock { $0.append(folder) }
+  atexit { shared.withLock { $0.forEach { try? FileManager.default.removeItem(atPath: $0) } } }
+  return folder
+}
+
+private let shared = Mutex<[String]>([])
 
 /// A little-endian number at a place of a file.
 func number(_ bytes: [UInt8], at offset: Int) -> Int {
