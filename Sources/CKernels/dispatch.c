@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 #if defined(__x86_64__)
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <xmmintrin.h>
 #endif
@@ -20,10 +21,17 @@ size_t pk_processors(void) {
 
 /* A process asks for AMX's tiles, 8 KB that the system then saves for every thread that uses them. It is told no where
  * signal stacks of this process are too small for them; afterwards a signal stack (sigaltstack) that is too small is
- * refused: sysconf(_SC_SIGSTKSZ) knows what it takes. */
+ * refused: sysconf(_SC_SIGSTKSZ) knows what it takes. The first answer stands, so that what is available stays so;
+ * threads that ask first at the same time may each ask the system. */
 static int may_use_tiles(void) {
     enum { REQUEST_STATE = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
-    return syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
+    static atomic_int answer; /* 0: not asked yet */
+    int none = 0;
+    if (atomic_load(&answer) == 0) {
+        const int now = syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0 ? 1 : -1;
+        atomic_compare_exchange_strong(&answer, &none, now);
+    }
+    return atomic_load(&answer) > 0;
 }
 
 /* __builtin_cpu_supports asks the processor and whether the system saves the wide registers. */

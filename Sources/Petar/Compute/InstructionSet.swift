@@ -26,11 +26,10 @@ package struct InstructionSet: @unchecked Sendable {
     let wanted = name ?? environment.flatMap { $0.isEmpty ? nil : $0 }
     let sets = Self.available
     guard let set = wanted.map({ wanted in sets.first { $0.name == wanted } }) ?? sets.first else {
-      let source = name == nil ? "PETAR_ISA asks for the" : "the"
       throw PetarError(
         PETAR_ERROR_UNSUPPORTED,
-        "\(source) instruction set \"\(wanted ?? "")\", which this machine or this library does not have; "
-          + "choose one of: " + sets.map(\.name).joined(separator: ", "))
+        "\(name == nil ? "PETAR_ISA: " : "")there is no instruction set \"\(wanted ?? "")\" on this machine or in this "
+          + "library; choose one of: " + sets.map(\.name).joined(separator: ", "))
     }
     self = set
   }

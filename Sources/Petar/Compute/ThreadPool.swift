@@ -84,6 +84,8 @@ private struct HostRunner: @unchecked Sendable {
           guard let task else { return }
           Unmanaged<Job>.fromOpaque(task).takeUnretainedValue().work(lane: lane)
         }, job.lanes)
+      // What the runner should have done and has not: nothing as a rule.
+      job.work(lane: 0)
     }
   }
 }

@@ -59,8 +59,9 @@ final class Job: @unchecked Sendable {
     next.store(0, ordering: .relaxed)
   }
 
+  /// A lane that there is not, which only a host's runner can ask for, has no memory and does nothing.
   func work(lane: Int) {
-    guard let context, let body else { return }
+    guard let context, let body, (0..<lanes).contains(lane) else { return }
     withDefaultFloatingPoint {
       while true {
         let index = next.add(1, ordering: .relaxed).oldValue
@@ -116,7 +117,7 @@ private final class Board: @unchecked Sendable {
         let (joined, current) = gate.weakCompareExchange(
           expected: word, desired: word + 1, ordering: .acquiringAndReleasing)
         if joined {
-          if let job, lane < job.lanes { job.work(lane: lane) }
+          job?.work(lane: lane)
           leave()
           break
         }
