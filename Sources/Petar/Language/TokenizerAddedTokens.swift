@@ -90,6 +90,8 @@ struct TokenizerAddedTokens: Sendable {
   func splitFast(_ text: [UInt8]) -> [Stretch] {
     var stretches: [Stretch] = []
     var end = 0
+    // Where the white space behind the last token that takes it ends: tokens may lie in it, and are not to look again.
+    var spaceEnd = 0
     for (range, index) in matches(in: text) {
       let token = tokens[index]
       // A token that begins with white space may have lost it to the one before.
@@ -99,7 +101,10 @@ struct TokenizerAddedTokens: Sendable {
       let taken = token.lstrip ? whitespaceSuffix(before, pythonSpaces: false) : 0
       if taken < before.count { stretches.append(Stretch(text: Array(before.dropLast(taken)))) }
       stretches.append(Stretch(text: Array(text[range]), token: token.id))
-      end = range.upperBound + (token.rstrip ? whitespacePrefix(after, pythonSpaces: false) : 0)
+      end = range.upperBound
+      guard token.rstrip else { continue }
+      if spaceEnd < end { spaceEnd = end + whitespacePrefix(after, pythonSpaces: false) }
+      end = spaceEnd
     }
     if end < text.count { stretches.append(Stretch(text: Array(text[end...]))) }
     return stretches

@@ -79,6 +79,28 @@ import Testing
     }
   }
 
+  /// A token of white space that takes white space: those that lie in what the first one has taken are tokens all the
+  /// same. Long runs give what short ones do, and in no more than proportional time.
+  @Test(.timeLimit(.minutes(1)))
+  func runsOfWhiteSpaceTokens() throws {
+    var definition = TokenizerDefinition()
+    definition.rules = .fast
+    definition.byteFallback = false
+    definition.pieces = [.init("<unk>", kind: .unknown), .init("a")]
+    definition.addedTokens = [.init(" ", id: 2), .init("\t", id: 3)]
+    definition.addedTokens[0].rstrip = true
+    let tokenizer = try Tokenizer(definition)
+    func ids(_ text: String) -> [Int32] { tokenizer.encode(text, addBOS: false) }
+    #expect(ids("a a") == [1, 2, 1])
+    #expect(ids(" \n a") == [2, 2, 1])
+    #expect(ids("a  \t a") == [1, 2, 2, 3, 2, 1])
+    for count in [3, 400_000] {
+      #expect(ids(String(repeating: " ", count: count) + "a") == [Int32](repeating: 2, count: count) + [1])
+      #expect(
+        ids(String(repeating: " \t", count: count) + "a") == (0..<2 * count).map { $0 % 2 == 0 ? 2 : 3 } + [1])
+    }
+  }
+
   @Test func bestScoreFirstThenLeftmost() throws {
     var definition = TokenizerDefinition()
     definition.byteFallback = false
