@@ -41,15 +41,18 @@ func text(_ pointer: UnsafePointer<CChar>, _ name: StaticString) throws -> Strin
 
 /// A caller's params struct: its fields over `defaults`.
 ///
-/// A struct from a newer header may be longer; it is accepted while what this library does not know is zero.
+/// One from an older header may be shorter: what it does not have keeps its default. One from a newer header may be
+/// longer; it is accepted while what this library does not know is zero.
+/// - Parameter first: bytes the struct had in the release it came with, which stay the least when fields are appended.
 func read<Params: BitwiseCopyable>(
-  _ pointer: UnsafePointer<Params>, over defaults: Params, _ name: StaticString
+  _ pointer: UnsafePointer<Params>, over defaults: Params, first: Int, _ name: StaticString
 ) throws -> Params {
   let raw = UnsafeRawPointer(pointer)
-  let (given, known) = (raw.loadUnaligned(as: Int.self), MemoryLayout<Params>.stride)
-  guard given >= known, given <= 1 << 16 else {
+  let given = raw.loadUnaligned(as: Int.self)
+  let known = min(given, MemoryLayout<Params>.stride)
+  guard given >= first, given <= 1 << 16 else {
     throw invalid(
-      "\(name)->struct_size is \(UInt(bitPattern: given)), this library knows \(known) bytes; "
+      "\(name)->struct_size is \(UInt(bitPattern: given)), less than \(first) or more than 65536 bytes; "
         + "fill the struct with its _init function and sizeof")
   }
   for offset in known..<given where raw.load(fromByteOffset: offset, as: UInt8.self) != 0 {

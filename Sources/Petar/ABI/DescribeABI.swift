@@ -26,7 +26,7 @@ public func petar_describe(
     finding.pointee = nil
     let handle = try object(session, as: SessionHandle.self, "session")
     let exam = try readExam(exam)
-    let params = try params.map { try read($0, over: describeDefaults, "params") } ?? describeDefaults
+    let params = try readParams(params)
 
     var observer = observer(handle, params)
     if let onToken = params.on_token {
@@ -52,11 +52,11 @@ public func petar_describe_batch(
   status {
     let handle = try object(session, as: SessionHandle.self, "session")
     let exams = try readExams(exams, count)
-    let params = try params.map { try read($0, over: describeDefaults, "params") } ?? describeDefaults
+    let params = try readParams(params)
     guard params.on_token == nil else {
       throw invalid("params->on_token cannot say which lesion a token is of; leave it NULL and use batch->on_finding")
     }
-    let batch = try read(try require(batch, "batch"), over: petar_batch_params(), "batch")
+    let batch = try read(try require(batch, "batch"), over: petar_batch_params(), first: 32, "batch")
     let onFinding = try require(batch.on_finding, "batch->on_finding")
     guard (0...16).contains(batch.width) else {
       throw invalid("batch->width is \(batch.width); give 1 to 16, or 0 for 8")
@@ -74,6 +74,10 @@ public func petar_describe_batch(
     }
     if let first { throw first }
   }
+}
+
+private func readParams(_ params: UnsafePointer<petar_describe_params>?) throws -> petar_describe_params {
+  try params.map { try read($0, over: describeDefaults, first: 64, "params") } ?? describeDefaults
 }
 
 private func request(_ params: petar_describe_params) throws -> DescribeRequest {
@@ -126,6 +130,12 @@ public func petar_finding_json(
 
 // ---- Step by step ---------------------------------------------------------------------------------------------
 
+/// The six arrays, and what the model that they were made for wants them to be like.
+private struct PreparedViews: Sendable {
+  let views: Views
+  let description: ModelDescription.Views
+}
+
 @c @implementation
 public func petar_prepare(
   _ session: OpaquePointer?, _ exam: UnsafePointer<petar_exam>?, _ views: UnsafeMutablePointer<OpaquePointer?>?
@@ -136,12 +146,12 @@ public func petar_prepare(
     let handle = try object(session, as: SessionHandle.self, "session")
     let prepared = try handle.session.prepare(try readExam(exam))
     handle.warn(prepared.warnings)
-    views.pointee = hand(Handle(prepared))
+    views.pointee = hand(Handle(PreparedViews(views: prepared, description: handle.session.model.description.views)))
   }
 }
 
 @c @implementation
-public func petar_views_free(_ views: OpaquePointer?) { release(views, as: Handle<Views>.self) }
+public func petar_views_free(_ views: OpaquePointer?) { release(views, as: Handle<PreparedViews>.self) }
 
 @c @implementation
 public func petar_views_array(
@@ -149,7 +159,7 @@ public func petar_views_array(
   _ count: UnsafeMutablePointer<Int>?
 ) -> petar_status {
   status {
-    let views = try object(views, as: Handle<Views>.self, "views").value
+    let views = try object(views, as: Handle<PreparedViews>.self, "views").value.views
     guard views.arrays.indices.contains(Int(which)) else {
       throw invalid("which is \(which), not one of petar_view_array")
     }
@@ -162,7 +172,10 @@ public func petar_views_array(
 public func petar_views_geometry(
   _ views: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ size: UnsafeMutablePointer<Int>?
 ) -> petar_status {
-  status { try handOut(try object(views, as: Handle<Views>.self, "views").value.geometry.text, buffer, size) }
+  status {
+    let views = try object(views, as: Handle<PreparedViews>.self, "views").value.views
+    try handOut(views.geometry.text, buffer, size)
+  }
 }
 
 @c @implementation
@@ -172,13 +185,13 @@ public func petar_encode(
 ) -> petar_status {
   status {
     let session = try object(session, as: SessionHandle.self, "session").session
-    let views = try object(views, as: Handle<Views>.self, "views").value
+    let prepared = try object(views, as: Handle<PreparedViews>.self, "views").value
     let needed = session.model.description.visionTokens * session.model.description.decoder.width
     guard try fits(needed, tokens, count) else { return }
-    guard views.extent == session.model.description.views.extent else {
-      throw invalid("the views were prepared for another model: their shape differs from this model's")
+    guard prepared.description == session.model.description.views else {
+      throw invalid("the views were prepared for another model: their shape or windows differ from this model's")
     }
-    let encoded = try session.encode(views)
+    let encoded = try session.encode(prepared.views)
     try withExtendedLifetime(encoded) { try handOut(UnsafeBufferPointer(encoded.elements), tokens, count) }
   }
 }
@@ -206,13 +219,16 @@ public func petar_logits(
   }
 }
 
-/// The caller's array, whose elements may be larger than this library's.
+/// Bytes of `petar_exam` in 0.1.0.
+private let examSize = 40
+
+/// The caller's array, whose elements may be smaller or larger than this library's.
 private func readExams(_ pointer: UnsafePointer<petar_exam>?, _ count: Int) throws -> [Exam] {
   guard count >= 0, count <= 1 << 20 else { throw invalid("count is \(UInt(bitPattern: count)), more than 1048576") }
   if count == 0 { return [] }
   let raw = UnsafeRawPointer(try require(pointer, "exams"))
   let stride = raw.loadUnaligned(as: Int.self)
-  guard stride >= MemoryLayout<petar_exam>.stride, stride <= 1 << 16, stride % MemoryLayout<petar_exam>.alignment == 0
+  guard stride >= examSize, stride <= 1 << 16, stride % MemoryLayout<petar_exam>.alignment == 0
   else { throw invalid("exams[0].struct_size is \(UInt(bitPattern: stride)); fill each exam with petar_exam_init") }
   return try (0..<count).map { index in
     let exam = raw + index * stride
@@ -229,7 +245,7 @@ private func readExams(_ pointer: UnsafePointer<petar_exam>?, _ count: Int) thro
 }
 
 private func readExam(_ pointer: UnsafePointer<petar_exam>?) throws -> Exam {
-  let exam = try read(try require(pointer, "exam"), over: petar_exam(), "exam")
+  let exam = try read(try require(pointer, "exam"), over: petar_exam(), first: examSize, "exam")
   func volume(_ pointer: OpaquePointer?, _ name: StaticString) throws -> Volume {
     try object(pointer, as: Handle<Volume>.self, name).value
   }

@@ -13,7 +13,8 @@ public func petar_model_open(
   status {
     let model = try require(model, "model")
     model.pointee = nil
-    let params = try params.map { try read($0, over: petar_model_params(), "params") } ?? petar_model_params()
+    let params =
+      try params.map { try read($0, over: petar_model_params(), first: 40, "params") } ?? petar_model_params()
     let opened = try Model(
       path: try text(try require(path, "path"), "path"), isa: try params.isa.map { try text($0, "isa") },
       verify: params.verify != 0)
@@ -68,6 +69,7 @@ public func petar_tokenize(
   status {
     let model = try object(model, as: Model.self, "model")
     let string = try text(try require(string, "text"), "text")
+    try Tokenizer.checkLength(string.utf8.count)
     try handOut(model.tokenizer.encode(string, addBOS: addBOS != 0), ids, count)
   }
 }
@@ -99,6 +101,6 @@ public func petar_model_prompt(
 func array(_ ids: UnsafePointer<Int32>?, _ count: Int, _ name: StaticString) throws -> [Int32] {
   if count == 0 { return [] }
   let ids = try require(ids, name)
-  guard count > 0, count <= 1 << 24 else { throw invalid("\(UInt(bitPattern: count)) \(name) are more than 16777216") }
+  guard count > 0, count <= 1 << 22 else { throw invalid("\(UInt(bitPattern: count)) \(name) are more than 4194304") }
   return Array(UnsafeBufferPointer(start: ids, count: count))
 }

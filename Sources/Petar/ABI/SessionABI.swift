@@ -14,7 +14,8 @@ public func petar_session_create(
     let session = try require(session, "session")
     session.pointee = nil
     let model = try object(model, as: Model.self, "model")
-    let params = try params.map { try read($0, over: petar_session_params(), "params") } ?? petar_session_params()
+    let params =
+      try params.map { try read($0, over: petar_session_params(), first: 48, "params") } ?? petar_session_params()
     guard (0...1024).contains(params.threads) else {
       throw invalid("threads is \(params.threads); give 0 for all processors, or 1 to 1024")
     }

@@ -18,7 +18,7 @@ public func petar_volume_create(
   status {
     let volume = try require(volume, "volume")
     volume.pointee = nil
-    let params = try read(try require(params, "params"), over: volumeDefaults, "params")
+    let params = try read(try require(params, "params"), over: volumeDefaults, first: 216, "params")
     let voxels = try require(params.voxels, "params->voxels")
     guard params.voxels_size >= 0 else { throw invalid("params->voxels_size is larger than any memory") }
     guard let dataType = VoxelType(rawValue: params.data_type) else {

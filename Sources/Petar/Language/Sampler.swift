@@ -18,16 +18,9 @@ package struct Sampler {
 
   /// - Throws: `PETAR_ERROR_NOT_FINITE` when a logit is NaN or infinite, `PETAR_ERROR_OUT_OF_MEMORY`.
   package mutating func next(_ logits: UnsafeBufferPointer<Float>) throws -> Int32 {
+    try requireFinite(logits)
     var best = 0
-    for (index, logit) in logits.enumerated() {
-      guard logit.isFinite else {
-        throw PetarError(
-          PETAR_ERROR_NOT_FINITE,
-          "the network produced a value that is not a number (logit of token \(index)); the model file is damaged: "
-            + "check it with `petar-convert verify`")
-      }
-      if logit > logits[best] { best = index }
-    }
+    for (index, logit) in logits.enumerated() where logit > logits[best] { best = index }
     if temperature == 0 { return Int32(best) }
     return sample(logits, largest: logits[best], try room(for: logits.count))
   }
@@ -112,5 +105,15 @@ private struct Ranking {
       candidates.swapAt(place, child)
       place = child
     }
+  }
+}
+
+/// - Throws: `PETAR_ERROR_NOT_FINITE`.
+func requireFinite(_ values: UnsafeBufferPointer<Float>) throws {
+  guard values.allSatisfy(\.isFinite) else {
+    throw PetarError(
+      PETAR_ERROR_NOT_FINITE,
+      "the network produced a value that is not a number; the model file is damaged: check it with "
+        + "`petar-convert verify`")
   }
 }

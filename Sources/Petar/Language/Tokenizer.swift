@@ -38,15 +38,26 @@ package final class Tokenizer: Sendable {
       }
   }
 
+  /// Tokens take some hundred times the memory of their text while they are made, so that text from outside is looked
+  /// at first.
+  /// - Parameter bytes: nil for more than can be counted.
+  /// - Throws: `PETAR_ERROR_CONTEXT_FULL` for more than any context holds.
+  static func checkLength(_ bytes: Int?) throws {
+    guard let bytes, bytes <= 1 << 22 else {
+      throw PetarError(
+        PETAR_ERROR_CONTEXT_FULL, "the text is longer than 4194304 bytes, which no model takes; give a shorter one")
+    }
+  }
+
   /// O(n log n) in the length of the text. Without a begin-of-text token `addBOS` does nothing.
   package func encode(_ text: String, addBOS: Bool) -> [Int32] {
     let start = addBOS ? definition.bos.map { [$0] } ?? [] : []
     return text.isEmpty ? start : start + encoder.encode(Array(text.utf8))
   }
 
-  /// - Parameter keepSpecial: write special tokens out instead of leaving them away.
+  /// - Parameter keepSpecial: write special tokens out instead of omitting them.
   /// - Throws: `PETAR_ERROR_BAD_TEXT` for an id outside the model's vocabulary. Ids inside it that have no piece
-  ///   (the padded rows of an embedding) are left away.
+  ///   (the padded rows of an embedding) are left out.
   package func decode(_ ids: [Int32], keepSpecial: Bool) throws -> String {
     var detokenizer = detokenizer(keepSpecial: keepSpecial)
     var text = ""
@@ -74,7 +85,7 @@ package final class Tokenizer: Sendable {
   }
 }
 
-/// Text as it is written: whole UTF-8 characters only, special tokens left away. What `push` and `finish` return,
+/// Text as it is written: whole UTF-8 characters only, special tokens left out. What `push` and `finish` return,
 /// put together, is what `Tokenizer.decode` makes of all the ids.
 package struct StreamDecoder {
   private var detokenizer: any Detokenizer

@@ -1,6 +1,6 @@
 /// Ids to UTF-8, one id after the other, under one set of rules. Memory is used again, so that a token allocates none.
 protocol Detokenizer: Sendable {
-  /// An id inside the vocabulary; those without a piece are left away.
+  /// An id inside the vocabulary; those without a piece are left out.
   mutating func push(_ id: Int32)
   /// The end of the text: what is held back is written.
   mutating func finish()

@@ -52,6 +52,7 @@ final class Batch {
         while lanes.count < side, begun < exams.count {
           begun += 1
           try begin(begun - 1)
+          try session.checkCancelled()
         }
         if !lanes.isEmpty { try step() }
         try session.checkCancelled()

@@ -1,3 +1,4 @@
+import CPetar
 import Glibc
 
 /// A model as read from a .petar file: immutable, shared by any number of sessions and threads.
@@ -31,14 +32,22 @@ package final class Model: Sendable {
     let tokenizer = tokenizer
     typicalFindings = file.description.prompt.typicalFindings.map { tokenizer.encode($0, addBOS: false) }
     loadSeconds = clock.seconds
+    let image = file.description.prompt.imageToken
+    guard try prompt(question: "").count(where: { $0 == image }) == file.description.visionTokens else {
+      throw PetarError(
+        PETAR_ERROR_BAD_FILE,
+        "\(source): the text of the image token \(image) does not become that token; convert the checkpoint again")
+    }
   }
 
   /// Begin-of-text, one image token for each vision token, the question: what the decoder is given.
+  /// - Throws: `PETAR_ERROR_CONTEXT_FULL` for a question of megabytes.
   package func prompt(question: String?) throws -> [Int32] {
     let image = try tokenizer.decode([description.prompt.imageToken], keepSpecial: true)
-    return tokenizer.encode(
-      String(repeating: image, count: description.visionTokens) + (question ?? description.prompt.question),
-      addBOS: true)
+    let question = question ?? description.prompt.question
+    try Tokenizer.checkLength(product(image.utf8.count, description.visionTokens))
+    try Tokenizer.checkLength(question.utf8.count)
+    return tokenizer.encode(String(repeating: image, count: description.visionTokens) + question, addBOS: true)
   }
 
   /// What travels with every finding because of the model alone.

@@ -10,8 +10,9 @@ package final class Session: @unchecked Sendable {
   let scratch = Scratch()
   let decoder: LanguageDecoder
   package var drafts: Drafts
-  private let busy = Atomic<Bool>(false)
-  private let cancelled = Atomic<Bool>(false)
+  /// Whether a call is on and whether it was cancelled, below the calls' count: a cancel reaches the call that it found
+  /// running, and never the one after it.
+  private let call = Atomic<UInt64>(0)
 
   package init(model: Model, pool: ThreadPool) throws {
     self.model = model
@@ -22,25 +23,35 @@ package final class Session: @unchecked Sendable {
 
   /// Makes the call that is now running return `PETAR_CANCELLED`; without one it does nothing. Any thread.
   package func cancel() {
-    if busy.load(ordering: .acquiring) { cancelled.store(true, ordering: .releasing) }
+    let word = call.load(ordering: .relaxed)
+    guard word & Call.all == Call.running else { return }
+    _ = call.compareExchange(expected: word, desired: word | Call.cancelled, ordering: .relaxed)
   }
 
   /// Runs `body` as the session's only call.
-  /// - Throws: `PETAR_ERROR_BUSY` when another thread is inside one.
+  /// - Throws: `PETAR_ERROR_BUSY` when there is one already, of another thread or with a callback that asks.
   func exclusively<Result>(_ body: () throws -> Result) throws -> Result {
-    guard busy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
+    let idle = call.load(ordering: .relaxed)
+    let running = idle | Call.running
+    guard idle & Call.all == 0, call.compareExchange(expected: idle, desired: running, ordering: .acquiring).exchanged
+    else {
       throw PetarError(
-        PETAR_ERROR_BUSY, "the session is serving another thread; give each thread a session of its own")
+        PETAR_ERROR_BUSY, "the session is already in a call; wait for its end, or give each thread its own session")
     }
-    cancelled.store(false, ordering: .releasing)
-    defer { busy.store(false, ordering: .releasing) }
+    defer { call.store((running | Call.all) &+ 1, ordering: .releasing) }
     return try withDefaultFloatingPoint(body)
   }
 
-  var isCancelled: Bool { cancelled.load(ordering: .relaxed) }
+  var isCancelled: Bool { call.load(ordering: .relaxed) & Call.cancelled != 0 }
 
   func checkCancelled() throws {
     if isCancelled { throw PetarError(PETAR_CANCELLED, "the call was cancelled; the session can be used again") }
+  }
+
+  private enum Call {
+    static let running: UInt64 = 1
+    static let cancelled: UInt64 = 2
+    static let all: UInt64 = 3
   }
 
   // ---- Steps -------------------------------------------------------------------------------------------------
@@ -51,11 +62,15 @@ package final class Session: @unchecked Sendable {
   }
 
   /// Vision tokens: `visionTokens` x decoder width.
+  /// - Throws: `PETAR_ERROR_NOT_FINITE` among others.
   package func encode(_ views: Views) throws -> Buffer<Float> {
-    try exclusively { try tokens(of: views) { _ in } }
+    let encoded = try exclusively { try tokens(of: views) { _ in } }
+    try requireFinite(UnsafeBufferPointer(encoded.elements))
+    return encoded
   }
 
   /// Logits after each of the last `last` positions of `ids`: `last` x vocabulary.
+  /// - Throws: `PETAR_ERROR_NOT_FINITE` among others; what is in `logits` then means nothing.
   package func logits(
     vision: UnsafeBufferPointer<Float>?, ids: [Int32], last: Int, into logits: UnsafeMutablePointer<Float>
   ) throws {
@@ -79,6 +94,7 @@ package final class Session: @unchecked Sendable {
       text.wanted = last
       try decoder.read(CollectionOfOne(text), logits: logits) { _ in try checkCancelled() }
       decoder.keep(text)
+      try requireFinite(UnsafeBufferPointer(start: logits, count: last * shape.decoder.vocabulary))
     }
   }
 

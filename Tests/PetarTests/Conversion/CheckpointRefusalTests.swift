@@ -25,6 +25,17 @@ import Testing
     }
   }
 
+  @Test func anImageTokenThatAnotherTokenSwallows() throws {
+    let message = try refusal(TestCheckpoint(.llama)) { folder in
+      for name in ["added_tokens.json", "tokenizer_config.json"] {
+        let path = URL(fileURLWithPath: "\(folder)/\(name)")
+        let tokens = try String(contentsOf: path, encoding: .utf8)
+        try Data(tokens.replacing("[SEG]", with: "<im_patch><im_patch>").utf8).write(to: path)
+      }
+    }
+    #expect(message.contains("<im_patch>"), "\(message)")
+  }
+
   // ---- Tensors ----------------------------------------------------------------------------------------------------
 
   @Test func everyTensorThatIsWrongIsNamed() throws {

@@ -53,4 +53,42 @@ import Testing
       #expect(error?.status == status)
     }
   }
+
+  /// Finite weights, whose products are not.
+  @Test func infiniteValuesAreNotHandedOut() throws {
+    let model = try tinyModel(.f32) { checkpoint in
+      for name in ["lm_head.weight", "model.mm_projector.projector.2.weight"] {
+        checkpoint.change(name) { $0.values = $0.values.map { $0 < 0 ? -3e38 : 3e38 } }
+      }
+    }
+    let session = try Session(model: model, pool: ThreadPool(threads: 2))
+    let exam = try ImagingPhantom.exam(pet: { $0.z == 49 ? 8 : 1 }, lesion: ImagingPhantom.ball(SIMD3(20, 18, 25), 3))
+    let views = try session.prepare(exam)
+    for call: () throws -> Void in [
+      { _ = try logits(session, [1, 300, 301], last: 2) }, { _ = try session.encode(views) },
+      { _ = try session.describe(exam) },
+    ] {
+      let error = #expect(throws: PetarError.self) { try call() }
+      #expect(error?.status == PETAR_ERROR_NOT_FINITE)
+    }
+  }
+
+  /// From a callback it is the same thread that asks; a cancel in the call's first moment counts, and ends that call alone.
+  @Test func aCallIsAloneAndItsCancelIsItsOwn() throws {
+    let session = try Session(model: tinyModel(.f32), pool: ThreadPool(threads: 1))
+    let exam = try ImagingPhantom.exam(SIMD3(8, 8, 8)) { _ in 1 }
+    var observer = DescribeObserver()
+    observer.onProgress = { _, _ in
+      let error = #expect(throws: PetarError.self) { try logits(session, [1], last: 1) }
+      #expect(error?.status == PETAR_ERROR_BUSY && error?.message.contains("already in a call") == true)
+      session.cancel()
+      session.cancel()
+    }
+    for _ in 0..<3 {
+      let error = #expect(throws: PetarError.self) { try session.describe(exam, observer: observer) }
+      #expect(error?.status == PETAR_CANCELLED)
+      session.cancel()
+      _ = try logits(session, [1], last: 1)
+    }
+  }
 }
