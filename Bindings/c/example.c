@@ -26,8 +26,8 @@ static void show(void *user_data, const char *text, size_t length, int32_t token
 
 /* What nothing fails for but a person should know: "the weights are random", say. */
 static void warn(void *user_data, int32_t level, const char *message) {
-    (void)user_data;
-    fprintf(stderr, "%s: %s\n", level == 1 ? "warning" : "note", message);
+    (void)user_data, (void)level;
+    fprintf(stderr, "warning: %s\n", message);
 }
 
 /* Everything that is opened here and freed in main. */
@@ -43,12 +43,8 @@ typedef struct opened {
 static int describe(opened *o, char **paths) {
     petar_status status;
 
-    /* 1. The model: mapped from its file, immutable, shared by any number of sessions and threads. Parameter structs
-     *    are always filled by their _init function first. */
-    petar_model_params model_params;
-    petar_model_params_init(&model_params, sizeof model_params);
-    model_params.log = warn;
-    status = petar_model_open(paths[0], &model_params, &o->model);
+    /* 1. The model: mapped from its file, immutable, shared by any number of sessions and threads. */
+    status = petar_model_open(paths[0], NULL, &o->model);
     if (status != PETAR_OK) return report("model", status);
 
     /* 2. The exam. NIfTI does not say what PET values are, so we do. The three may have different grids. For PET in
@@ -60,7 +56,8 @@ static int describe(opened *o, char **paths) {
     status = petar_volume_read(paths[3], PETAR_UNIT_LABEL, 0, &o->mask);
     if (status != PETAR_OK) return report("mask", status);
 
-    /* 3. A session: one caller's working memory and threads (NULL: as many threads as there are processors). */
+    /* 3. A session: one caller's working memory and threads, as many as there are processors. Parameter structs are
+     *    always filled by their _init function first. Its log is told what is to be said of exam and model. */
     petar_session_params session_params;
     petar_session_params_init(&session_params, sizeof session_params);
     session_params.log = warn;

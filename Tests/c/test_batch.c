@@ -272,6 +272,9 @@ typedef struct intruder {
     const char *cancel_in; /* the stage */
     int calls;
     bool busy;
+    bool cancelled;
+    const report *report; /* of a batch that the first finding cancels; else NULL */
+    int after;            /* calls that came after the cancelling one */
 } intruder;
 
 static void on_progress(void *user_data, const char *stage, double fraction) {
@@ -284,11 +287,15 @@ static void on_progress(void *user_data, const char *stage, double fraction) {
         i->busy = petar_describe_batch(i->session, i->exams, LESIONS, NULL, &batch) == PETAR_ERROR_BUSY &&
                   r.total == 0 && petar_describe(i->session, i->exams, NULL, &finding) == PETAR_ERROR_BUSY;
     }
-    if (i->cancel_in != NULL && strcmp(stage, i->cancel_in) == 0) petar_session_cancel(i->session);
+    if (i->cancelled || (i->report != NULL && i->report->total > 0)) i->after++;
+    if (i->cancel_in != NULL && strcmp(stage, i->cancel_in) == 0) {
+        i->cancelled = true;
+        petar_session_cancel(i->session);
+    }
 }
 
 static void test_busy(petar_session *session, const petar_exam *exams, const writing *expected) {
-    intruder i = {session, exams, NULL, 0, false};
+    intruder i = {.session = session, .exams = exams};
     petar_describe_params params = sampled();
     params.on_progress = on_progress;
     params.user_data = &i;
@@ -302,11 +309,11 @@ static void test_busy(petar_session *session, const petar_exam *exams, const wri
 static void test_cancel(petar_session *session, const petar_exam *exams, const writing *expected) {
     static const char *const stages[] = {"prepare", "encode", "prefill", "decode", NULL /* the first finding */};
     for (int k = 0; k < 5; k++) {
-        intruder i = {session, exams, stages[k], 0, false};
+        report r;
+        intruder i = {.session = session, .exams = exams, .cancel_in = stages[k], .report = stages[k] ? NULL : &r};
         petar_describe_params params = sampled();
         params.on_progress = on_progress;
         params.user_data = &i;
-        report r;
         petar_batch_params batch = into(&r, 3);
         r.cancel = stages[k] == NULL ? session : NULL;
         CHECK_STATUS(petar_describe_batch(session, exams, LESIONS, &params, &batch), PETAR_CANCELLED);
@@ -322,6 +329,7 @@ static void test_cancel(petar_session *session, const petar_exam *exams, const w
             }
         }
         CHECK(stages[k] == NULL ? done > 0 && done < LESIONS : done == 0);
+        CHECK(i.after <= (done > 0 ? done : 1));
         drop(&r);
     }
     report r;

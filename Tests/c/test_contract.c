@@ -147,8 +147,10 @@ static void test_ranges(fixture *f, petar_session *session, petar_views *views) 
     CHECK_STATUS(petar_describe(session, &exam, NULL, &finding), PETAR_ERROR_BAD_UNIT);
     CHECK_STATUS(petar_volume_labels(f->pet, NULL, &size), PETAR_ERROR_BAD_UNIT);
 
-    CHECK_FAILS(petar_volume_read("/dev/null", 0, 0, &volume));
-    CHECK_FAILS(petar_volume_read("/dev/null", INT32_MAX, 0, &volume));
+    char pet[4096];
+    snprintf(pet, sizeof pet, "%s/pet.nii.gz", fixture_setting("PETAR_TEST_EXAM"));
+    CHECK_UNSET(petar_volume_read(pet, 0, 0, &volume), volume);
+    CHECK_UNSET(petar_volume_read(pet, INT32_MAX, 0, &volume), volume);
     CHECK_STATUS(petar_volume_read("/nonexistent/pet.nii", PETAR_UNIT_SUV, 0, &volume), PETAR_ERROR_IO);
     CHECK(volume == NULL && strstr(petar_last_message(), "pet.nii"));
     CHECK_STATUS(petar_views_array(views, -1, NULL, &size), INVALID);
@@ -255,8 +257,8 @@ static void test_text(fixture *f, petar_session *session) {
         CHECK_STATUS(petar_describe(session, &f->exam, &params, &finding), PETAR_ERROR_BAD_TEXT);
         CHECK(finding == NULL);
     }
-    /* A question longer than the context. */
-    const size_t length = 1 << 20;
+    /* A question longer than the context, and text that is longer than any context. */
+    const size_t length = (1 << 22) + 1;
     char *long_question = malloc(length + 1);
     CHECK(long_question != NULL);
     if (long_question == NULL) return;
@@ -265,7 +267,16 @@ static void test_text(fixture *f, petar_session *session) {
     petar_describe_params params = fixture_describe_params();
     params.question = long_question;
     CHECK_STATUS(petar_describe(session, &f->exam, &params, &finding), PETAR_ERROR_CONTEXT_FULL);
+    CHECK_STATUS(petar_model_prompt(f->model, long_question, NULL, &size), PETAR_ERROR_CONTEXT_FULL);
+    CHECK_STATUS(petar_tokenize(f->model, long_question, 1, NULL, &size), PETAR_ERROR_CONTEXT_FULL);
+    long_question[1 << 20] = 0;
+    CHECK_STATUS(petar_describe(session, &f->exam, &params, &finding), PETAR_ERROR_CONTEXT_FULL);
+    CHECK(finding == NULL);
     free(long_question);
+    /* The image token belongs to the images. */
+    params.question = "Where is <im_patch>?";
+    CHECK_STATUS(petar_describe(session, &f->exam, &params, &finding), PETAR_ERROR_BAD_TEXT);
+    CHECK(strstr(petar_last_message(), "image token") != NULL);
     /* Text and back. */
     int32_t ids[64];
     size = 64;

@@ -141,6 +141,7 @@ typedef struct canceller {
     int from_other_thread;
     int tokens;
     int called;
+    int after; /* callbacks that came after the cancelling one */
 } canceller;
 
 static void *cancel_from_thread(void *session) {
@@ -162,19 +163,21 @@ static void cancel_now(canceller *c) {
 static void cancel_on_token(void *user_data, const char *text, size_t length, int32_t token) {
     canceller *c = user_data;
     (void)text, (void)length, (void)token;
+    c->after += c->called;
     if (++c->tokens == 3 && c->stage == NULL) cancel_now(c);
 }
 
 static void cancel_on_progress(void *user_data, const char *stage, double fraction) {
     canceller *c = user_data;
     (void)fraction;
+    c->after += c->called;
     if (!c->called && c->stage != NULL && strcmp(stage, c->stage) == 0) cancel_now(c);
 }
 
 static void test_cancel(fixture *f, petar_session *session, const char *expected) {
     static const char *const stages[] = {"prepare", "encode", "prefill", NULL};
     for (int i = 0; i < 8; i++) {
-        canceller c = {session, stages[i / 2], i % 2, 0, 0};
+        canceller c = {.session = session, .stage = stages[i / 2], .from_other_thread = i % 2};
         petar_describe_params params = fixture_describe_params();
         params.on_token = cancel_on_token;
         params.on_progress = cancel_on_progress;
@@ -183,6 +186,7 @@ static void test_cancel(fixture *f, petar_session *session, const char *expected
         CHECK_STATUS(petar_describe(session, &f->exam, &params, &finding), PETAR_CANCELLED);
         CHECK(finding == NULL && c.called);
         CHECK(c.tokens == (c.stage == NULL ? 3 : 0));
+        CHECK(c.after <= 1);
     }
     /* Without a running call it does nothing, and the session is as good as new. */
     petar_session_cancel(session);
@@ -198,10 +202,14 @@ typedef struct runner {
     size_t calls, largest;
 } runner;
 
-static void run_reversed(void *user_data, void *task, petar_task_fn run, size_t count) {
-    runner *r = user_data;
+static void note_run(runner *r, size_t count) {
     r->calls++;
     r->largest = count > r->largest ? count : r->largest;
+}
+
+static void run_reversed(void *user_data, void *task, petar_task_fn run, size_t count) {
+    runner *r = user_data;
+    note_run(r, count);
     for (size_t i = count; i-- > 0;) run(task, i);
 }
 
@@ -219,7 +227,7 @@ static void *run_share(void *argument) {
 
 static void run_threaded(void *user_data, void *task, petar_task_fn run, size_t count) {
     runner *r = user_data;
-    r->calls++;
+    note_run(r, count);
     pthread_t threads[3];
     share shares[3];
     for (size_t i = 0; i < 3; i++) {
@@ -229,9 +237,21 @@ static void run_threaded(void *user_data, void *task, petar_task_fn run, size_t 
     for (size_t i = 0; i < 3; i++) pthread_join(threads[i], NULL);
 }
 
+/* What a host must not do still gives the text that the contract promises, and never a finding of nothing. */
+static void run_nothing(void *user_data, void *task, petar_task_fn run, size_t count) {
+    (void)task, (void)run;
+    note_run(user_data, count);
+}
+
+static void run_wrong_indices(void *user_data, void *task, petar_task_fn run, size_t count) {
+    note_run(user_data, count);
+    const size_t indices[] = {count, count + 1, 1000000, SIZE_MAX, 0};
+    for (size_t i = 0; i < sizeof indices / sizeof *indices; i++) run(task, indices[i]);
+}
+
 static void test_runners(fixture *f, const char *expected) {
-    const petar_parallel_fn runners[] = {run_reversed, run_threaded};
-    for (int i = 0; i < 2; i++) {
+    const petar_parallel_fn runners[] = {run_reversed, run_threaded, run_nothing, run_wrong_indices};
+    for (int i = 0; i < 4; i++) {
         runner r = {0, 0};
         petar_session_params session_params;
         petar_session_params_init(&session_params, sizeof session_params);
@@ -243,7 +263,7 @@ static void test_runners(fixture *f, const char *expected) {
         petar_describe_params params = fixture_describe_params();
         char *text = fixture_describe(session, f, &params);
         CHECK(strcmp(text, expected) == 0);
-        CHECK(r.calls > 0);
+        CHECK(r.calls > 0 && r.largest == 3);
         free(text);
         petar_session_free(session);
     }
