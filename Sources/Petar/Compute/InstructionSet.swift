@@ -28,8 +28,8 @@ package struct InstructionSet: @unchecked Sendable {
     guard let set = wanted.map({ wanted in sets.first { $0.name == wanted } }) ?? sets.first else {
       throw PetarError(
         PETAR_ERROR_UNSUPPORTED,
-        "\(name == nil ? "PETAR_ISA: " : "")there is no instruction set \"\(wanted ?? "")\" on this machine or in this "
-          + "library; choose one of: " + sets.map(\.name).joined(separator: ", "))
+        "\(name == nil ? "PETAR_ISA is set: " : "")there is no instruction set \"\(wanted ?? "")\" on this machine or in "
+          + "this library; choose one of: " + sets.map(\.name).joined(separator: ", "))
     }
     self = set
   }
