@@ -241,6 +241,9 @@ def study_minilm(folder: Path) -> None:
     def same(x: torch.Tensor) -> torch.Tensor:
         return x
 
+    def with_feedback(weights: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        return hadamard(q4.with_feedback(hadamard(weights), hadamard(inputs)))
+
     # What is done to weights, given inputs to calibrate with, and to inputs.
     rows: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]]
     rows = {
@@ -250,13 +253,14 @@ def study_minilm(folder: Path) -> None:
         "q4": (lambda w, x: hadamard(q4(hadamard(w))), same),
         "q4, int8 activations": (lambda w, x: hadamard(q4(hadamard(w))), round_inputs(256)),
         "q4, importance": (lambda w, x: hadamard(q4(hadamard(w), hadamard(x).square().mean(0))), same),
-        "q4, error feedback": (lambda w, x: hadamard(q4.with_feedback(hadamard(w), hadamard(x))), same),
+        "q4, error feedback": (with_feedback, same),
+        "q4, the same, int8 activations": (with_feedback, round_inputs(256)),
         "q4, not rotated": (lambda w, x: q4(w), same),
         "multipliers for 16 columns": (lambda w, x: hadamard(Form(columns=16)(hadamard(w))), same),
         "q8, int8 activations": (lambda w, x: hadamard(fake_int8(hadamard(w), 128)), round_inputs(128)),
     }
     print(f"{len(minilm.test)} sentences, {len(minilm.linears)} linear layers; relative RMS errors, means over layers")
-    print(f"{'':28s} {'weights':>8s} {'output':>8s} {'worst':>8s} {'embedding 1 - cosine':>20s} {'worst':>9s}")
+    print(f"{'':30s} {'weights':>8s} {'output':>8s} {'worst':>8s} {'embedding 1 - cosine':>20s} {'worst':>9s}")
     for name, (pack, on_input) in rows.items():
         changes = {}
         errors = []
@@ -269,7 +273,7 @@ def study_minilm(folder: Path) -> None:
         cosines = functional.cosine_similarity(minilm.embeddings(minilm.test, changes), minilm.truth, dim=1)
         mean = np.mean(errors, axis=0)
         print(
-            f"{name:28s} {mean[0]:8.5f} {mean[1]:8.5f} {max(e[1] for e in errors):8.5f} "
+            f"{name:30s} {mean[0]:8.5f} {mean[1]:8.5f} {max(e[1] for e in errors):8.5f} "
             f"{1 - cosines.mean():20.6f} {1 - cosines.min():9.6f}",
             flush=True,
         )
