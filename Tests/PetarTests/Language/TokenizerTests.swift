@@ -69,13 +69,21 @@ import Testing
     #expect(stream.finish() == "\u{FFFD}")
   }
 
-  /// A megabyte of what makes a careless tokenizer quadratic.
+  /// A megabyte of what makes a careless tokenizer quadratic. It has the ids of a short text, whose middle comes again and
+  /// again.
   @Test(.timeLimit(.minutes(2)), arguments: ["legacy", "options", "fast_flags"])
   func longTexts(name: String) throws {
     let tokenizer = try Tokenizer(try TokenizerVectors(name).definition)
     for unit in [" ", "<", "<|end|> ", "the region", "<bx_start>a"] {
-      let text = String(repeating: unit, count: 1_000_000 / unit.utf8.count)
-      #expect(tokenizer.encode(text, addBOS: false).count > 0 || unit == " ")
+      func ids(_ times: Int) -> [Int32] {
+        tokenizer.encode(String(repeating: unit, count: 512 * times), addBOS: false)
+      }
+      let (one, two, times) = (ids(1), ids(2), 1_000_000 / (512 * unit.utf8.count))
+      let half = one.count / 2
+      let middle = two[half..<(two.count - one.count + half)]
+      let expected = one[..<half] + repeatElement(middle, count: times - 1).joined() + one[half...]
+      #expect(ids(times) == Array(expected), "\(unit)")
+      #expect(!one.isEmpty || unit == " ")
     }
   }
 
