@@ -41,6 +41,17 @@ import Testing
     #expect(error?.status == PETAR_ERROR_CONTEXT_FULL)
   }
 
+  @Test func theTypicalFindingsOfAModelAreDraftedFrom() throws {
+    let findings = ["There is no lesion.", "Please describe the region highlighted in the PET image."]
+    let model = try tinyModel(.f32) { $0.typicalFindings = findings }
+    #expect(model.description.prompt.typicalFindings == findings)
+    let session = try Session(model: model, pool: ThreadPool(threads: 1))
+    let ids = model.tokenizer.encode(findings[1], addBOS: false)
+    var draft: [Int32] = []
+    _ = session.drafts.propose(after: Array(ids.prefix(4)), limit: 2, texts: 1, into: &draft)
+    #expect(draft.count == 2 && draft == Array(ids[4..<6]))
+  }
+
   @Test func idsAndVisionRowsMustFit() throws {
     let model = try tinyModel(.f32)
     let session = try Session(model: model, pool: ThreadPool(threads: 1))
