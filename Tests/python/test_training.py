@@ -223,7 +223,7 @@ def test_memory_does_not_grow_with_steps(training: Training, tmp_path: Path) -> 
 def test_the_papers_stages(training: Training, tmp_path: Path, root: Path) -> None:
     """Training/paper.json with a small model and few questions."""
     paper = json.loads((root / "Training" / "paper.json").read_text())
-    stages = [{**stage, "epochs": 1, "questions_per_exam": 2} for stage in paper["stages"]]
+    stages = [{**stage, "epochs": 1, "questions_per_exam": 2, "batch": 2, "warm_up": 0} for stage in paper["stages"]]
     run = Training(
         training.tool, tmp_path, training.data, {**RECIPE, **paper, "model": RECIPE["model"], "stages": stages}
     )
@@ -342,8 +342,8 @@ def test_usage(training: Training, tmp_path: Path) -> None:
     assert not (training.folder / "nothing").exists()
 
 
-def test_a_run_told_as_json_and_without_an_input(training: Training, whole: dict[str, bytes], tmp_path: Path) -> None:
-    stages = [{"name": "organs", "tasks": ["organ"], "epochs": 1, "questions_per_exam": 1}]
+def test_a_run_told_as_json_and_without_an_input(training: Training, tmp_path: Path) -> None:
+    stages = [{"name": "organs", "tasks": ["organ"], "epochs": 1, "questions_per_exam": 1, "warm_up": 0}]
     run = Training(training.tool, tmp_path, training.data, {**RECIPE, "stages": stages})
     told = {}
     for without in ("", "ct,mask"):
