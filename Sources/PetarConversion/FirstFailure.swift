@@ -1,11 +1,13 @@
 import Synchronization
 
 /// What went wrong first in parts that run side by side.
-final class FirstFailure: Sendable {
+package final class FirstFailure: Sendable {
   private let error = Mutex<(any Error)?>(nil)
 
+  package init() {}
+
   /// Runs a part, unless one has failed before.
-  func catching(_ part: () throws -> Void) {
+  package func catching(_ part: () throws -> Void) {
     guard error.withLock({ $0 == nil }) else { return }
     do {
       try part()
@@ -14,7 +16,7 @@ final class FirstFailure: Sendable {
     }
   }
 
-  func rethrow() throws {
+  package func rethrow() throws {
     if let failure = error.withLock({ $0 }) { throw failure }
   }
 }

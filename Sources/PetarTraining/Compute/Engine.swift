@@ -29,20 +29,4 @@ package final class Engine {
     let part = max((1 << 14) / max(width, 1), 1)
     pool.run((rows + part - 1) / part) { index in body(index * part, min(part, rows - index * part)) }
   }
-
-  /// Sums over rows in parts that run side by side: `body` adds those of its rows to `width` zeros, which are then
-  /// added to `sums` in the order of the parts.
-  func sumOverRows(
-    _ rows: Int, width: Int, into sums: UnsafeMutablePointer<Float>,
-    _ body: (_ first: Int, _ count: Int, _ sums: UnsafeMutablePointer<Float>) -> Void
-  ) throws {
-    let part = 64
-    let parts = (rows + part - 1) / part
-    try arena.scoped {
-      let partial = try arena.floats(parts * width)
-      partial.update(repeating: 0, count: parts * width)
-      pool.run(parts) { index in body(index * part, min(part, rows - index * part), partial + index * width) }
-      operations.column_sums(partial, width, parts, width, sums)
-    }
-  }
 }

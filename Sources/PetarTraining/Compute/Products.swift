@@ -30,7 +30,7 @@ func multiply(
 /// As `multiply`, in products of at most a million multiplications where OpenBLAS has kernels for them: these read the
 /// factors where they lie, while larger products copy them first. 8 to 14 % faster on the gradients of weights and of
 /// inputs, at 105 to 114 GFLOP/s of 117 (OpenBLAS 0.3.21, SkylakeX on a Zen 4, one thread); slower with a transposed `b`.
-private func multiplyInBlocks(
+func multiplyInBlocks(
   _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, scale: Float,
   adding: Bool
 ) {

@@ -47,8 +47,9 @@ struct AnswerLoss {
     for (index, target) in block.enumerated() {
       (gathered + index * width).update(from: hidden + target.row * width, count: width)
     }
-    norm.forward(gathered, rows: rows, into: normed, engine)
-    try head.forward(normed, rows: rows, into: logits, engine)
+    let all = engine.all(rows)
+    norm.forward(gathered, all, into: normed)
+    try head.forward(normed, all, into: logits)
     var losses = [Double](repeating: 0, count: rows)
     losses.withUnsafeMutableBufferPointer { losses in
       nonisolated(unsafe) let losses = losses
@@ -59,10 +60,13 @@ struct AnswerLoss {
     }
     if let gradient {
       let dnormed = try arena.floats(rows * width)
-      try head.backward(normed, logits, rows: rows, into: dnormed, engine)
+      try head.backward(logits, all, into: dnormed)
+      try head.addGradients(normed, logits, rows: rows, engine)
       let dgathered = try arena.floats(rows * width)
       dgathered.update(repeating: 0, count: rows * width)
-      try norm.backward(gathered, dnormed, rows: rows, addingTo: dgathered, engine)
+      let sums = try norm.sums(rows, engine)
+      norm.backward(gathered, dnormed, all, addingTo: dgathered, sums)
+      norm.addGradients(sums, engine)
       for (index, target) in block.enumerated() {
         let row = gradient + target.row * width
         engine.operations.add_bias(row, dgathered + index * width, width, row)
@@ -77,8 +81,8 @@ struct AnswerLoss {
   ) throws {
     try engine.arena.scoped {
       let normed = try engine.arena.floats(rows * head.inputs)
-      norm.forward(hidden, rows: rows, into: normed, engine)
-      try head.forward(normed, rows: rows, into: logits, engine)
+      norm.forward(hidden, engine.all(rows), into: normed)
+      try head.forward(normed, engine.all(rows), into: logits)
     }
   }
 }

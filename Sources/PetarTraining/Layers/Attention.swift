@@ -5,6 +5,8 @@ import PetarConversion
 struct RowLayout {
   /// The rows of each sequence.
   let sequences: [Range<Int>]
+  /// Of each row, in its sequence.
+  let positions: [Int]
 
   init(lengths: some Sequence<Int>) {
     var first = 0
@@ -12,6 +14,7 @@ struct RowLayout {
       defer { first += length }
       return first..<(first + length)
     }
+    positions = sequences.flatMap { 0..<$0.count }
   }
 
   var rows: Int { sequences.last?.upperBound ?? 0 }

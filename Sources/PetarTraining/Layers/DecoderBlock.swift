@@ -46,15 +46,19 @@ struct DecoderBlock: ResidualBlock {
       middle: try arena.floats(rows * width),
       normed2: try arena.floats(rows * width), gateUp: try arena.floats(rows * gateUp.outputs),
       gated: try arena.floats(rows * down.inputs))
-    attentionNorm.forward(x, rows: rows, into: saved.normed1, engine)
-    try qkv.forward(saved.normed1, rows: rows, into: saved.qkv, engine)
-    overTurnedHeads(saved.qkv, layout, engine, engine.kernels.rope)
+    try engine.overParts(rows, .forward, [qkv]) { part in
+      attentionNorm.forward(x, part, into: saved.normed1)
+      try qkv.forward(saved.normed1, part, into: saved.qkv)
+      turnHeads(saved.qkv, layout, part, engine.kernels.rope)
+    }
     try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
-    try out.forward(saved.attended, rows: rows, into: saved.middle, residual: x, engine)
-    ffnNorm.forward(saved.middle, rows: rows, into: saved.normed2, engine)
-    try gateUp.forward(saved.normed2, rows: rows, into: saved.gateUp, engine)
-    engine.compute.siluGate(saved.gateUp, rows: rows, width: down.inputs, into: saved.gated)
-    try down.forward(saved.gated, rows: rows, into: y, residual: saved.middle, engine)
+    try engine.overParts(rows, .forward, [out, gateUp, down]) { part in
+      try out.forward(saved.attended, part, into: saved.middle, residual: x)
+      ffnNorm.forward(saved.middle, part, into: saved.normed2)
+      try gateUp.forward(saved.normed2, part, into: saved.gateUp)
+      gate(saved, part)
+      try down.forward(saved.gated, part, into: y, residual: saved.middle)
+    }
     return saved
   }
 
@@ -65,42 +69,66 @@ struct DecoderBlock: ResidualBlock {
   ) throws {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
     let dnormed = try arena.floats(rows * width)
-    try arena.scoped {
-      let ffn = down.inputs
-      let dgated = try arena.floats(rows * ffn)
-      try down.backward(saved.gated, gradient, rows: rows, into: dgated, engine)
-      engine.overRows(rows, width: ffn) { first, count in
-        for row in first..<(first + count) {
-          engine.operations.silu_gate_backward(dgated + row * ffn, ffn, saved.gateUp + row * 2 * ffn)
-        }
-      }
-      try gateUp.backward(saved.normed2, saved.gateUp, rows: rows, into: dnormed, engine)
-    }
-    try ffnNorm.backward(saved.middle, dnormed, rows: rows, addingTo: gradient, engine)
-
     let dattended = try arena.floats(rows * out.inputs)
+    let (attentionSums, ffnSums) = (try attentionNorm.sums(rows, engine), try ffnNorm.sums(rows, engine))
+    try down.addGradients(saved.gated, gradient, rows: rows, engine)
+    try arena.scoped {
+      let dgated = try arena.floats(rows * down.inputs)
+      try engine.overParts(rows, .backward, [down, gateUp, out]) { part in
+        try down.backward(gradient, part, into: dgated)
+        gateBackward(saved, part, gradient: dgated)
+        try gateUp.backward(saved.gateUp, part, into: dnormed)
+        ffnNorm.backward(saved.middle, dnormed, part, addingTo: gradient, ffnSums)
+        try out.backward(gradient, part, into: dattended)
+      }
+    }
+    try gateUp.addGradients(saved.normed2, saved.gateUp, rows: rows, engine)
+    ffnNorm.addGradients(ffnSums, engine)
+    try out.addGradients(saved.attended, gradient, rows: rows, engine)
+
     let dqkv = try arena.floats(rows * qkv.outputs)
-    try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
     try attention.backward(
       saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
-    overTurnedHeads(dqkv, layout, engine, engine.operations.rope_backward)
-    try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
-    try attentionNorm.backward(x, dnormed, rows: rows, addingTo: gradient, engine)
+    try engine.overParts(rows, .backward, [qkv]) { part in
+      turnHeads(dqkv, layout, part, engine.operations.rope_backward)
+      try qkv.backward(dqkv, part, into: dnormed)
+      attentionNorm.backward(x, dnormed, part, addingTo: gradient, attentionSums)
+    }
+    attentionNorm.addGradients(attentionSums, engine)
+    try qkv.addGradients(saved.normed1, dqkv, rows: rows, engine)
   }
 
-  /// Calls `turn` for every query and key head of every row with the cosines and sines of its position.
-  private func overTurnedHeads(
-    _ qkv: UnsafeMutablePointer<Float>, _ layout: RowLayout, _ engine: Engine,
+  private func gate(_ saved: Saved, _ part: RowPart) {
+    let width = down.inputs
+    part.forEach(width: width) { rows in
+      for row in rows {
+        part.engine.kernels.silu_gate(saved.gateUp + row * 2 * width, width, saved.gated + row * width)
+      }
+    }
+  }
+
+  private func gateBackward(_ saved: Saved, _ part: RowPart, gradient: UnsafePointer<Float>) {
+    let width = down.inputs
+    part.forEach(width: width) { rows in
+      for row in rows {
+        part.engine.operations.silu_gate_backward(gradient + row * width, width, saved.gateUp + row * 2 * width)
+      }
+    }
+  }
+
+  /// Calls `turn` for every query and key head of rows of q | k | v with the cosines and sines of their positions.
+  private func turnHeads(
+    _ qkv: UnsafeMutablePointer<Float>, _ layout: RowLayout, _ part: RowPart,
     _ turn: (UnsafeMutablePointer<Float>?, Int, UnsafePointer<Float>?, UnsafePointer<Float>?) -> Void
   ) {
     let (stride, headWidth) = (attention.stride, attention.headWidth)
-    for rows in layout.sequences {
-      engine.overRows(rows.count, width: stride) { first, count in
-        for position in first..<(first + count) {
-          let row = qkv + (rows.lowerBound + position) * stride
-          for head in 0..<(attention.heads + attention.keyHeads) {
-            turn(row + head * headWidth, headWidth / 2, rotary.cosines(from: position), rotary.sines(from: position))
-          }
+    part.forEach(width: stride) { rows in
+      for row in rows {
+        let position = layout.positions[row]
+        for head in 0..<(attention.heads + attention.keyHeads) {
+          turn(
+            qkv + row * stride + head * headWidth, headWidth / 2, rotary.cosines(from: position),
+            rotary.sines(from: position))
         }
       }
     }

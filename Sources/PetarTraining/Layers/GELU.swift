@@ -3,21 +3,22 @@ import Petar
 /// `x/2 (1 + erf(x / sqrt 2))`
 enum GELU {
   static func forward(
-    _ x: UnsafePointer<Float>, rows: Int, width: Int, into y: UnsafeMutablePointer<Float>, _ engine: Engine
+    _ x: UnsafePointer<Float>, _ part: RowPart, width: Int, into y: UnsafeMutablePointer<Float>
   ) {
-    engine.overRows(rows, width: width) { first, count in
-      let part = y + first * width
-      part.update(from: x + first * width, count: count * width)
-      engine.kernels.gelu(part, count * width)
+    part.forEach(width: width) { rows in
+      let (first, count) = (rows.lowerBound * width, rows.count * width)
+      (y + first).update(from: x + first, count: count)
+      part.engine.kernels.gelu(y + first, count)
     }
   }
 
   /// `gradient` is that of the outputs and becomes that of the inputs.
   static func backward(
-    _ x: UnsafePointer<Float>, rows: Int, width: Int, gradient: UnsafeMutablePointer<Float>, _ engine: Engine
+    _ x: UnsafePointer<Float>, _ part: RowPart, width: Int, gradient: UnsafeMutablePointer<Float>
   ) {
-    engine.overRows(rows, width: width) { first, count in
-      engine.operations.gelu_backward(x + first * width, count * width, gradient + first * width)
+    part.forEach(width: width) { rows in
+      let first = rows.lowerBound * width
+      part.engine.operations.gelu_backward(x + first, rows.count * width, gradient + first)
     }
   }
 }

@@ -45,107 +45,123 @@ struct LinearLayer {
     weight.isTrained || bias?.isTrained ?? false || adapters.contains(where: \.isTrained)
   }
 
-  /// `rows` rows of `inputs` to rows of `outputs`, plus the rows of `residual` if there are some. `y` may be
-  /// `residual`.
+  /// Whether there is no adapter.
+  var isPlain: Bool { adapters.isEmpty }
+
+  /// Rows of `inputs` to rows of `outputs`, plus the rows of `residual` if there are some. `y` may be `residual`.
   func forward(
-    _ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>,
-    residual: UnsafePointer<Float>? = nil, _ engine: Engine
+    _ x: UnsafePointer<Float>, _ part: RowPart, into y: UnsafeMutablePointer<Float>,
+    residual: UnsafePointer<Float>? = nil
   ) throws {
     // The product is added to what is there, so bias and residual cost no pass of their own.
     let bias = bias?.values
     let prepared = bias != nil || residual != nil
     if prepared, residual != UnsafePointer(y) || bias != nil {
-      engine.overRows(rows, width: outputs) { first, count in
-        for row in first..<(first + count) {
-          engine.operations.add_bias(residual.map { $0 + row * outputs }, bias, outputs, y + row * outputs)
+      part.forEach(width: outputs) { rows in
+        for row in rows {
+          part.engine.operations.add_bias(residual.map { $0 + row * outputs }, bias, outputs, y + row * outputs)
         }
       }
     }
-    engine.multiply(
-      Factor(x, stride: inputs), Factor(weight.values, stride: inputs, transposed: true), into: y, stride: outputs,
-      Extents(rows: rows, columns: outputs, depth: inputs), adding: prepared)
+    part.multiply(
+      Factor(x, stride: inputs), part.transposed(weight), into: y, stride: outputs, columns: outputs, depth: inputs,
+      adding: prepared)
     for adapter in adapters {
-      try engine.arena.scoped {
-        let low = try project(try kept(x, rows: rows, adapter, engine), rows: rows, adapter, engine)
+      try part.engine.arena.scoped {
+        let low = try project(try kept(x, adapter, part), adapter, part)
         let rank = adapter.up.columns
-        engine.multiply(
+        part.multiply(
           Factor(low, stride: rank), Factor(adapter.up.values, stride: rank, transposed: true),
-          into: y + adapter.firstOutput, stride: outputs,
-          Extents(rows: rows, columns: adapter.up.rows, depth: rank), scale: adapter.scale, adding: true)
+          into: y + adapter.firstOutput, stride: outputs, columns: adapter.up.rows, depth: rank, scale: adapter.scale,
+          adding: true)
       }
     }
   }
 
-  /// Adds the gradients of what is trained, from the inputs and the outputs' gradient, and writes that of the inputs
-  /// to `dx` if it is wanted. `dx` must be neither `x` nor `dy`.
-  func backward(
-    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, into dx: UnsafeMutablePointer<Float>?,
-    _ engine: Engine
+  /// The gradient of the inputs from that of the outputs. `dx` must not be `dy`.
+  func backward(_ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>) throws {
+    part.multiply(
+      Factor(dy, stride: outputs), Factor(weight.values, stride: inputs), into: dx, stride: inputs, columns: inputs,
+      depth: outputs)
+    for adapter in adapters {
+      try part.engine.arena.scoped {
+        let low = Factor(try backward(adapter, dy, part), stride: adapter.down.rows)
+        let down = Factor(adapter.down.values, stride: inputs)
+        guard adapter.dropout > 0, let seed = part.engine.dropoutSeed else {
+          return part.multiply(
+            low, down, into: dx, stride: inputs, columns: inputs, depth: adapter.down.rows, adding: true)
+        }
+        let before = try part.engine.arena.floats(part.rows.count * inputs)
+        part.multiply(low, down, into: before, stride: inputs, columns: inputs, depth: adapter.down.rows)
+        drop(from: before, into: dx, adapter, seed, part) { $0 + $1 }
+      }
+    }
+  }
+
+  /// Adds the gradients of what is trained, from all `rows` rows of inputs and of the outputs' gradient.
+  func addGradients(
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, _ engine: Engine
   ) throws {
     if let gradient = weight.gradient {
       engine.multiply(
         Factor(dy, stride: outputs, transposed: true), Factor(x, stride: inputs), into: gradient, stride: inputs,
         Extents(rows: outputs, columns: inputs, depth: rows), adding: true)
     }
+    let part = engine.all(rows)
     if let gradient = bias?.gradient {
-      try engine.sumOverRows(rows, width: outputs, into: gradient) { first, count, sums in
-        engine.operations.column_sums(dy + first * outputs, outputs, count, outputs, sums)
+      try engine.arena.scoped {
+        let sums = try RowSums(rows, width: outputs, engine)
+        sums.forEach(in: part) { rows, sums in
+          engine.operations.column_sums(dy + rows.lowerBound * outputs, outputs, rows.count, outputs, sums)
+        }
+        sums.add(to: gradient, count: outputs, engine)
       }
     }
-    if let dx {
-      engine.multiply(
-        Factor(dy, stride: outputs), Factor(weight.values, stride: inputs), into: dx, stride: inputs,
-        Extents(rows: rows, columns: inputs, depth: outputs))
-    }
-    for adapter in adapters where adapter.isTrained || dx != nil {
-      try backward(adapter, x, dy, rows: rows, into: dx, engine)
+    for adapter in adapters where adapter.isTrained {
+      try engine.arena.scoped { try addGradients(of: adapter, x, dy, part) }
     }
   }
 
+  // ---- Adapters: for all rows at once -----------------------------------------------------------------------------
+
   private func project(
-    _ x: UnsafePointer<Float>, rows: Int, _ adapter: Adapter, _ engine: Engine
+    _ x: UnsafePointer<Float>, _ adapter: Adapter, _ part: RowPart
   ) throws -> UnsafeMutablePointer<Float> {
     let rank = adapter.down.rows
-    let low = try engine.arena.floats(rows * rank)
-    engine.multiply(
+    let low = try part.engine.arena.floats(part.rows.count * rank)
+    part.multiply(
       Factor(x, stride: inputs), Factor(adapter.down.values, stride: inputs, transposed: true), into: low,
-      stride: rank, Extents(rows: rows, columns: rank, depth: inputs))
+      stride: rank, columns: rank, depth: inputs)
     return low
   }
 
+  /// The gradient of what `project` makes.
   private func backward(
-    _ adapter: Adapter, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int,
-    into dx: UnsafeMutablePointer<Float>?, _ engine: Engine
+    _ adapter: Adapter, _ dy: UnsafePointer<Float>, _ part: RowPart
+  ) throws -> UnsafeMutablePointer<Float> {
+    let rank = adapter.down.rows
+    let dlow = try part.engine.arena.floats(part.rows.count * rank)
+    part.multiply(
+      Factor(dy + adapter.firstOutput, stride: outputs), Factor(adapter.up.values, stride: rank), into: dlow,
+      stride: rank, columns: rank, depth: adapter.up.rows, scale: adapter.scale)
+    return dlow
+  }
+
+  private func addGradients(
+    of adapter: Adapter, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart
   ) throws {
-    let (rank, outputs) = (adapter.up.columns, adapter.up.rows)
-    let dy = dy + adapter.firstOutput
-    try engine.arena.scoped {
-      let x = try kept(x, rows: rows, adapter, engine)
-      if let gradient = adapter.up.gradient {
-        let low = try project(x, rows: rows, adapter, engine)
-        engine.multiply(
-          Factor(dy, stride: self.outputs, transposed: true), Factor(low, stride: rank), into: gradient, stride: rank,
-          Extents(rows: outputs, columns: rank, depth: rows), scale: adapter.scale, adding: true)
-      }
-      let dlow = try engine.arena.floats(rows * rank)
+    let (rank, rows, engine) = (adapter.down.rows, part.rows.count, part.engine)
+    let x = try kept(x, adapter, part)
+    if let gradient = adapter.up.gradient {
       engine.multiply(
-        Factor(dy, stride: self.outputs), Factor(adapter.up.values, stride: rank), into: dlow, stride: rank,
-        Extents(rows: rows, columns: rank, depth: outputs), scale: adapter.scale)
-      if let gradient = adapter.down.gradient {
-        engine.multiply(
-          Factor(dlow, stride: rank, transposed: true), Factor(x, stride: inputs), into: gradient, stride: inputs,
-          Extents(rows: rank, columns: inputs, depth: rows), adding: true)
-      }
-      if let dx {
-        let seed = adapter.dropout > 0 ? engine.dropoutSeed : nil
-        let target = seed == nil ? dx : try engine.arena.floats(rows * inputs)
-        engine.multiply(
-          Factor(dlow, stride: rank), Factor(adapter.down.values, stride: inputs), into: target, stride: inputs,
-          Extents(rows: rows, columns: inputs, depth: rank), adding: seed == nil)
-        if let seed {
-          drop(from: target, into: dx, rows: rows, adapter, seed, engine) { $0 + $1 }
-        }
-      }
+        Factor(dy + adapter.firstOutput, stride: outputs, transposed: true),
+        Factor(try project(x, adapter, part), stride: rank), into: gradient, stride: rank,
+        Extents(rows: adapter.up.rows, columns: rank, depth: rows), scale: adapter.scale, adding: true)
+    }
+    if let gradient = adapter.down.gradient {
+      engine.multiply(
+        Factor(try backward(adapter, dy, part), stride: rank, transposed: true), Factor(x, stride: inputs),
+        into: gradient, stride: inputs, Extents(rows: rank, columns: inputs, depth: rows), adding: true)
     }
   }
 
@@ -153,24 +169,24 @@ struct LinearLayer {
 
   /// The inputs without the dropped ones, the others scaled up to make up for them; `x` itself without dropout.
   private func kept(
-    _ x: UnsafePointer<Float>, rows: Int, _ adapter: Adapter, _ engine: Engine
+    _ x: UnsafePointer<Float>, _ adapter: Adapter, _ part: RowPart
   ) throws -> UnsafePointer<Float> {
-    guard adapter.dropout > 0, let seed = engine.dropoutSeed else { return x }
-    let result = try engine.arena.floats(rows * inputs)
-    drop(from: x, into: result, rows: rows, adapter, seed, engine) { $1 }
+    guard adapter.dropout > 0, let seed = part.engine.dropoutSeed else { return x }
+    let result = try part.engine.arena.floats(part.rows.count * inputs)
+    drop(from: x, into: result, adapter, seed, part) { $1 }
     return UnsafePointer(result)
   }
 
   /// `y = combine(y, x kept or 0)`. Which are kept follows from the seed, the adapter and the place alone, so that the
   /// backward pass and a repeated forward pass drop the same.
   private func drop(
-    from x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, rows: Int, _ adapter: Adapter, _ seed: UInt64,
-    _ engine: Engine, _ combine: (Float, Float) -> Float
+    from x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, _ adapter: Adapter, _ seed: UInt64,
+    _ part: RowPart, _ combine: (Float, Float) -> Float
   ) {
     let scale = 1 / (1 - adapter.dropout)
     let bound = UInt32(Double(adapter.dropout) * 0x1p32)
-    engine.overRows(rows, width: inputs) { first, count in
-      for row in first..<(first + count) {
+    part.forEach(width: inputs) { rows in
+      for row in rows {
         var random = SplitMix64(seed: seed ^ adapter.number &+ UInt64(row) &* 0x9E6C_63D0_876A_3F6B)
         for index in (row * inputs)..<(row * inputs + inputs) {
           y[index] = combine(y[index], UInt32(truncatingIfNeeded: random.next() >> 32) < bound ? 0 : x[index] * scale)

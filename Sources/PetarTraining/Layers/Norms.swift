@@ -8,29 +8,37 @@ struct LayerNormLayer {
 
   var isTrained: Bool { weight.isTrained || bias.isTrained }
 
-  func forward(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, _ engine: Engine) {
-    engine.compute.layerNorm(
-      x, rows: rows, width: weight.columns,
-      LayerNormalization(weight: weight.values, bias: bias.values, epsilon: epsilon), into: y)
+  func forward(_ x: UnsafePointer<Float>, _ part: RowPart, into y: UnsafeMutablePointer<Float>) {
+    let width = weight.columns
+    part.forEach(width: width) { rows in
+      for row in rows {
+        part.engine.kernels.layer_norm(x + row * width, width, weight.values, bias.values, epsilon, y + row * width)
+      }
+    }
   }
 
-  /// Adds the gradient of the inputs to `dx`. Statistics of `x` are computed again: they cost less than their memory.
+  /// For `backward`, of as many rows.
+  func sums(_ rows: Int, _ engine: Engine) throws -> RowSums { try RowSums(rows, width: 2 * weight.columns, engine) }
+
+  /// Adds the gradient of the inputs to `dx`, and those of weight and bias to `sums`. Statistics of `x` are computed
+  /// again: they cost less than their memory.
   func backward(
-    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, addingTo dx: UnsafeMutablePointer<Float>,
-    _ engine: Engine
-  ) throws {
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart, addingTo dx: UnsafeMutablePointer<Float>,
+    _ sums: RowSums
+  ) {
     let width = weight.columns
-    try engine.arena.scoped {
-      let sums = try engine.arena.floats(2 * width)
-      sums.update(repeating: 0, count: 2 * width)
-      try engine.sumOverRows(rows, width: 2 * width, into: sums) { first, count, sums in
-        engine.operations.layer_norm_backward(
-          x + first * width, dy + first * width, count, width, weight.values, epsilon, dx + first * width,
-          isTrained ? sums : nil, isTrained ? sums + width : nil)
-      }
-      if let gradient = weight.gradient { engine.operations.add_bias(gradient, sums, width, gradient) }
-      if let gradient = bias.gradient { engine.operations.add_bias(gradient, sums + width, width, gradient) }
+    sums.forEach(in: part) { rows, sums in
+      let first = rows.lowerBound * width
+      part.engine.operations.layer_norm_backward(
+        x + first, dy + first, rows.count, width, weight.values, epsilon, dx + first, isTrained ? sums : nil,
+        isTrained ? sums + width : nil)
     }
+  }
+
+  /// Adds the gradients of what is trained.
+  func addGradients(_ sums: RowSums, _ engine: Engine) {
+    sums.add(to: weight.gradient, count: weight.columns, engine)
+    sums.add(to: bias.gradient, from: weight.columns, count: weight.columns, engine)
   }
 }
 
@@ -41,26 +49,33 @@ struct RMSNormLayer {
 
   var isTrained: Bool { weight.isTrained }
 
-  func forward(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, _ engine: Engine) {
-    engine.compute.rmsNorm(
-      x, rows: rows, width: weight.columns, weight: weight.values, epsilon: epsilon, into: y)
-  }
-
-  /// Adds the gradient of the inputs to `dx`.
-  func backward(
-    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, addingTo dx: UnsafeMutablePointer<Float>,
-    _ engine: Engine
-  ) throws {
+  func forward(_ x: UnsafePointer<Float>, _ part: RowPart, into y: UnsafeMutablePointer<Float>) {
     let width = weight.columns
-    let backward = engine.operations.rms_norm_backward
-    guard let gradient = weight.gradient else {
-      return engine.overRows(rows, width: width) { first, count in
-        backward?(
-          x + first * width, dy + first * width, count, width, weight.values, epsilon, dx + first * width, nil)
+    part.forEach(width: width) { rows in
+      for row in rows {
+        part.engine.kernels.rms_norm(x + row * width, width, weight.values, epsilon, y + row * width)
       }
     }
-    try engine.sumOverRows(rows, width: width, into: gradient) { first, count, sums in
-      backward?(x + first * width, dy + first * width, count, width, weight.values, epsilon, dx + first * width, sums)
+  }
+
+  /// For `backward`, of as many rows.
+  func sums(_ rows: Int, _ engine: Engine) throws -> RowSums { try RowSums(rows, width: weight.columns, engine) }
+
+  /// Adds the gradient of the inputs to `dx`, and that of the weight to `sums`.
+  func backward(
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart, addingTo dx: UnsafeMutablePointer<Float>,
+    _ sums: RowSums
+  ) {
+    let width = weight.columns
+    sums.forEach(in: part) { rows, sums in
+      let first = rows.lowerBound * width
+      part.engine.operations.rms_norm_backward(
+        x + first, dy + first, rows.count, width, weight.values, epsilon, dx + first, isTrained ? sums : nil)
     }
+  }
+
+  /// Adds the gradient of the weight if it is trained.
+  func addGradients(_ sums: RowSums, _ engine: Engine) {
+    sums.add(to: weight.gradient, count: weight.columns, engine)
   }
 }

@@ -30,11 +30,11 @@ struct PatchEmbedding {
   /// Adds the embedding of one image's patches to `hidden`, `tokens` rows of `width`.
   func forward(_ patches: UnsafePointer<Float>, addingTo hidden: UnsafeMutablePointer<Float>, _ engine: Engine) throws {
     engine.operations.add_bias(hidden, position.values, tokens * width, hidden)
-    try linear.forward(patches, rows: tokens, into: hidden, residual: hidden, engine)
+    try linear.forward(patches, engine.all(tokens), into: hidden, residual: hidden)
   }
 
   func backward(_ patches: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, _ engine: Engine) throws {
     if let sums = position.gradient { engine.operations.add_bias(sums, gradient, tokens * width, sums) }
-    try linear.backward(patches, gradient, rows: tokens, into: nil, engine)
+    try linear.addGradients(patches, gradient, rows: tokens, engine)
   }
 }

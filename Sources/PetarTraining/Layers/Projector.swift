@@ -30,13 +30,13 @@ struct Projector {
     var current = x
     for (index, layer) in layers.enumerated() {
       let output = try engine.arena.floats(rows * layer.outputs)
-      try layer.forward(current, rows: rows, into: output, engine)
+      try layer.forward(current, engine.all(rows), into: output)
       inputs.append(current)
       outputs.append(output)
       current = UnsafePointer(output)
       if activates, index < layers.count - 1 {
         let activated = try engine.arena.floats(rows * layer.outputs)
-        GELU.forward(output, rows: rows, width: layer.outputs, into: activated, engine)
+        GELU.forward(output, engine.all(rows), width: layer.outputs, into: activated)
         current = UnsafePointer(activated)
       }
     }
@@ -48,16 +48,17 @@ struct Projector {
     _ trace: Trace, gradient: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>?, _ engine: Engine
   ) throws {
     try engine.arena.scoped {
+      let all = engine.all(trace.rows)
       var gradient = gradient
       for (index, layer) in layers.enumerated().reversed() {
+        try layer.addGradients(trace.inputs[index], gradient, rows: trace.rows, engine)
         guard index > 0 else {
-          return try layer.backward(trace.inputs[0], gradient, rows: trace.rows, into: dx, engine)
+          if let dx { try layer.backward(gradient, all, into: dx) }
+          return
         }
         let below = try engine.arena.floats(trace.rows * layer.inputs)
-        try layer.backward(trace.inputs[index], gradient, rows: trace.rows, into: below, engine)
-        if activates {
-          GELU.backward(trace.outputs[index - 1], rows: trace.rows, width: layer.inputs, gradient: below, engine)
-        }
+        try layer.backward(gradient, all, into: below)
+        if activates { GELU.backward(trace.outputs[index - 1], all, width: layer.inputs, gradient: below) }
         gradient = UnsafePointer(below)
       }
     }

@@ -72,7 +72,7 @@ struct Tower {
     let output = try engine.arena.floats(layout.rows * width)
     let first = embeddingIsTrained ? 0 : stack.firstTrained
     let blocks = try stack.forward(hidden, layout, backwardTo: first, engine)
-    norm.forward(blocks.output, rows: layout.rows, into: output, engine)
+    norm.forward(blocks.output, engine.all(layout.rows), into: output)
     return Trace(layout: layout, output: output, images: images, blocks: blocks)
   }
 
@@ -82,7 +82,9 @@ struct Tower {
     try engine.arena.scoped {
       let dhidden = try engine.arena.floats(layout.rows * width)
       dhidden.update(repeating: 0, count: layout.rows * width)
-      try norm.backward(trace.blocks.output, gradient, rows: layout.rows, addingTo: dhidden, engine)
+      let sums = try norm.sums(layout.rows, engine)
+      norm.backward(trace.blocks.output, gradient, engine.all(layout.rows), addingTo: dhidden, sums)
+      norm.addGradients(sums, engine)
       try stack.backward(trace.blocks, layout, gradient: dhidden, engine)
       guard embeddingIsTrained else { return }
       for (image, rows) in zip(trace.images, layout.sequences) {

@@ -50,14 +50,18 @@ struct VisionBlock: ResidualBlock {
       middle: try arena.floats(rows * width),
       normed2: try arena.floats(rows * width), mlp: try arena.floats(rows * mlpIn.outputs),
       activated: try arena.floats(rows * mlpIn.outputs))
-    norm1.forward(x, rows: rows, into: saved.normed1, engine)
-    try qkv.forward(saved.normed1, rows: rows, into: saved.qkv, engine)
+    try engine.overParts(rows, .forward, [qkv]) { part in
+      norm1.forward(x, part, into: saved.normed1)
+      try qkv.forward(saved.normed1, part, into: saved.qkv)
+    }
     try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
-    try out.forward(saved.attended, rows: rows, into: saved.middle, residual: x, engine)
-    norm2.forward(saved.middle, rows: rows, into: saved.normed2, engine)
-    try mlpIn.forward(saved.normed2, rows: rows, into: saved.mlp, engine)
-    GELU.forward(saved.mlp, rows: rows, width: mlpIn.outputs, into: saved.activated, engine)
-    try mlpOut.forward(saved.activated, rows: rows, into: y, residual: saved.middle, engine)
+    try engine.overParts(rows, .forward, [out, mlpIn, mlpOut]) { part in
+      try out.forward(saved.attended, part, into: saved.middle, residual: x)
+      norm2.forward(saved.middle, part, into: saved.normed2)
+      try mlpIn.forward(saved.normed2, part, into: saved.mlp)
+      GELU.forward(saved.mlp, part, width: mlpIn.outputs, into: saved.activated)
+      try mlpOut.forward(saved.activated, part, into: y, residual: saved.middle)
+    }
     return saved
   }
 
@@ -67,20 +71,31 @@ struct VisionBlock: ResidualBlock {
   ) throws {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
     let dnormed = try arena.floats(rows * width)
+    let dattended = try arena.floats(rows * width)
+    let (sums1, sums2) = (try norm1.sums(rows, engine), try norm2.sums(rows, engine))
+    try mlpOut.addGradients(saved.activated, gradient, rows: rows, engine)
     try arena.scoped {
       let dmlp = try arena.floats(rows * mlpIn.outputs)
-      try mlpOut.backward(saved.activated, gradient, rows: rows, into: dmlp, engine)
-      GELU.backward(saved.mlp, rows: rows, width: mlpIn.outputs, gradient: dmlp, engine)
-      try mlpIn.backward(saved.normed2, dmlp, rows: rows, into: dnormed, engine)
+      try engine.overParts(rows, .backward, [mlpOut, mlpIn, out]) { part in
+        try mlpOut.backward(gradient, part, into: dmlp)
+        GELU.backward(saved.mlp, part, width: mlpIn.outputs, gradient: dmlp)
+        try mlpIn.backward(dmlp, part, into: dnormed)
+        norm2.backward(saved.middle, dnormed, part, addingTo: gradient, sums2)
+        try out.backward(gradient, part, into: dattended)
+      }
+      try mlpIn.addGradients(saved.normed2, dmlp, rows: rows, engine)
     }
-    try norm2.backward(saved.middle, dnormed, rows: rows, addingTo: gradient, engine)
+    norm2.addGradients(sums2, engine)
+    try out.addGradients(saved.attended, gradient, rows: rows, engine)
 
-    let dattended = try arena.floats(rows * width)
     let dqkv = try arena.floats(rows * qkv.outputs)
-    try out.backward(saved.attended, gradient, rows: rows, into: dattended, engine)
     try attention.backward(
       saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
-    try qkv.backward(saved.normed1, dqkv, rows: rows, into: dnormed, engine)
-    try norm1.backward(x, dnormed, rows: rows, addingTo: gradient, engine)
+    try engine.overParts(rows, .backward, [qkv]) { part in
+      try qkv.backward(dqkv, part, into: dnormed)
+      norm1.backward(x, dnormed, part, addingTo: gradient, sums1)
+    }
+    norm1.addGradients(sums1, engine)
+    try qkv.addGradients(saved.normed1, dqkv, rows: rows, engine)
   }
 }

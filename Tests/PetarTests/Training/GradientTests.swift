@@ -32,6 +32,18 @@ import Testing
     expectGradients(parameters, reference.gradients)
   }
 
+  /// A mean does not see that every example comes 40 times, with views of its own: 600 rows in the decoder, more in the
+  /// towers.
+  @Test("A batch of many rows, which go through the layers in parts", arguments: Name.allCases)
+  func manyRows(_ name: Name) throws {
+    let reference = try TrainingReference.read(name)
+    let parameters = try TrainingReference.parameters(name)
+    let model = try TrainingModel(parameters, pool: ThreadPool(threads: 2))
+    let loss = try model.accumulateGradients(try (0..<40).flatMap { _ in try TrainingReference.examples(name) })
+    #expect(abs(loss - reference.loss) < 1e-5)
+    expectGradients(parameters, reference.gradients)
+  }
+
   @Test("Low-rank adapters", arguments: Name.allCases)
   func adapters(_ name: Name) throws {
     let reference = try TrainingReference.read(name)

@@ -1,0 +1,128 @@
+import Petar
+import PetarConversion
+
+/// Rows that layers are applied to, one after another. The pointers that layers are given are those of the batch's first
+/// row, whatever the part.
+struct RowPart {
+  let rows: Range<Int>
+  let engine: Engine
+  /// Other threads work on other parts; otherwise these are all rows, and all threads work on them.
+  fileprivate let isOnOneThread: Bool
+  /// By the place of a weight: what it is when turned.
+  fileprivate let transposes: [UnsafePointer<Float>: Factor]
+
+  /// Calls `body` with rows of `width`, pieces of these.
+  func forEach(width: Int, _ body: (Range<Int>) -> Void) {
+    if isOnOneThread { return body(rows) }
+    engine.overRows(rows.count, width: width) { first, count in body(first..<(first + count)) }
+  }
+
+  /// `c = scale a b`, or `c += scale a b` if `adding`, for the rows of `a` and `c`.
+  func multiply(
+    _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, columns: Int, depth: Int,
+    scale: Float = 1, adding: Bool = false
+  ) {
+    let first = rows.lowerBound
+    let extents = Extents(rows: rows.count, columns: columns, depth: depth)
+    if isOnOneThread {
+      multiplyInBlocks(
+        a.from(row: first), b, into: c + first * stride, stride: stride, extents, scale: scale, adding: adding)
+    } else {
+      engine.multiply(a, b, into: c, stride: stride, extents, scale: scale, adding: adding)
+    }
+  }
+
+  /// `weight` (outputs, inputs) as the factor that inputs are multiplied by.
+  func transposed(_ weight: Weight) -> Factor {
+    transposes[UnsafePointer(weight.values)] ?? Factor(weight.values, stride: weight.columns, transposed: true)
+  }
+}
+
+/// Sums over rows, in parts that may be added to side by side and are then added up in their order.
+struct RowSums {
+  static let rowsOfPart = 64
+
+  let width: Int
+  private let parts: Int
+  private let base: UnsafeMutablePointer<Float>
+
+  /// Zeros. The memory lies in the arena.
+  init(_ rows: Int, width: Int, _ engine: Engine) throws {
+    self.width = width
+    parts = (rows + Self.rowsOfPart - 1) / Self.rowsOfPart
+    base = try engine.arena.floats(parts * width)
+    base.update(repeating: 0, count: parts * width)
+  }
+
+  /// Calls `body` with rows of one part and its sums, for all of `part`.
+  func forEach(in part: RowPart, _ body: (Range<Int>, UnsafeMutablePointer<Float>) -> Void) {
+    let size = Self.rowsOfPart
+    let (first, end) = (part.rows.lowerBound / size, (part.rows.upperBound + size - 1) / size)
+    func call(_ index: Int) {
+      body((index * size)..<min((index + 1) * size, part.rows.upperBound), base + index * width)
+    }
+    if part.isOnOneThread {
+      for index in first..<end { call(index) }
+    } else {
+      part.engine.pool.run(end - first) { call(first + $0) }
+    }
+  }
+
+  /// Adds the sums of columns `first...` to `gradient`.
+  func add(to gradient: UnsafeMutablePointer<Float>?, from first: Int = 0, count: Int, _ engine: Engine) {
+    guard let gradient else { return }
+    engine.operations.column_sums(base + first, width, parts, count, gradient)
+  }
+}
+
+extension Engine {
+  enum Pass {
+    case forward, backward
+  }
+
+  /// All rows, on all threads.
+  func all(_ rows: Int) -> RowPart {
+    RowPart(rows: 0..<rows, engine: self, isOnOneThread: false, transposes: [:])
+  }
+
+  /// Calls `body`, which takes rows through `layers` and what is between them, for all rows of a batch.
+  ///
+  /// Where weights are small, each thread takes part after part of the rows through all of it: what a layer makes is
+  /// still in the second-level cache when the next one reads it. Layers with adapters, which need memory of their own,
+  /// and large weights, which would have to be read for each part, have all rows at once.
+  func overParts(_ rows: Int, _ pass: Pass, _ layers: [LinearLayer], _ body: (RowPart) throws -> Void) throws {
+    // Without kernels for small products the weights are copied for each part, which takes more rows to pay.
+    let size = (OpenBLAS.hasKernelsForSmallProducts ? 1 : 4) * RowSums.rowsOfPart
+    let parts = (rows + size - 1) / size
+    guard parts >= 8, layers.allSatisfy({ $0.isPlain && $0.inputs * $0.outputs <= 1 << 20 }) else {
+      return try body(all(rows))
+    }
+    try arena.scoped {
+      var transposes: [UnsafePointer<Float>: Factor] = [:]
+      if pass == .forward, OpenBLAS.hasKernelsForSmallProducts {
+        for layer in layers { transposes[UnsafePointer(layer.weight.values)] = try transpose(layer.weight) }
+      }
+      let failure = FirstFailure()
+      pool.run(parts) { index in
+        failure.catching {
+          let part = (index * size)..<min((index + 1) * size, rows)
+          try body(RowPart(rows: part, engine: self, isOnOneThread: true, transposes: transposes))
+        }
+      }
+      try failure.rethrow()
+    }
+  }
+
+  /// Its rows are a cache line longer than they need be: a power of two would put a block of them into few sets of the
+  /// first-level cache, which costs 5 to 15 % of a product.
+  private func transpose(_ weight: Weight) throws -> Factor {
+    let stride = roundedUp(weight.rows, to: 16) + 16
+    let result = try arena.floats(weight.columns * stride)
+    overRows(weight.rows, width: weight.columns) { first, count in
+      PetarTraining.transpose(
+        weight.values + first * weight.columns, stride: weight.columns, rows: count, columns: weight.columns,
+        into: result + first, stride: stride)
+    }
+    return Factor(result, stride: stride)
+  }
+}
