@@ -82,25 +82,31 @@ import Testing
     }
   }
 
-  /// Sixteen texts, each of its own prompt and then of the words the model finds most likely.
+  /// Sixteen texts, each of its own prompt and then of the words the model finds most likely. Not scalar, as above.
   @Test("A text's logits do not depend on how many texts are read with it", arguments: [Encoding.q8, .q4])
   func batch(_ weights: Encoding) throws {
     try withModelFile(weights, views: .init(8, 64, 64)) { path in
-      let model = try Model(path: path)
-      let alone = try texts(model, width: 1)
+      var model = try Model(path: path)
+      let alone = try texts(model, width: 1, threads: 1)
       #expect(alone.count == 16 && Set(alone).count == 16)
-      for width in [3, 8, 16] {
-        let together = try texts(model, width: width)
+      func expectSame(width: Int) throws {
+        let threads = [1, 2, 3, 7][width % 4]
+        let together = try texts(model, width: width, threads: threads)
         let different = alone.indices.filter { together[$0] != alone[$0] }
-        #expect(different.isEmpty, "\(width) side by side")
+        #expect(different.isEmpty, "\(width) side by side, \(threads) threads, \(model.instructionSet.name)")
+      }
+      for width in 2...16 { try expectSame(width: width) }
+      for isa in instructionSets.dropFirst() where isa != "scalar" {
+        model = try Model(path: path, isa: isa)
+        for width in [1, 5, 16] { try expectSame(width: width) }
       }
     }
   }
 
   /// The bits of all logits on the way of each text: after the prompt and after each of three tokens.
-  private func texts(_ model: Model, width: Int) throws -> [[UInt32]] {
+  private func texts(_ model: Model, width: Int, threads: Int) throws -> [[UInt32]] {
     let vocabulary = model.description.decoder.vocabulary
-    let compute = Compute(model.instructionSet, pool: try ThreadPool(threads: 2))
+    let compute = Compute(model.instructionSet, pool: try ThreadPool(threads: threads))
     let decoder = try LanguageDecoder(model.description, DecoderWeights(model.file), compute, Scratch())
     let logits = try Buffer<Float>(count: width * vocabulary)
     var seen = [[UInt32]](repeating: [], count: 16)
