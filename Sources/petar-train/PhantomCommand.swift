@@ -6,7 +6,7 @@ import PetarTraining
 /// `petar-train phantom --exams N --seed S --out DIR`
 enum PhantomCommand {
   static let usage = """
-    petar-train phantom: make whole-body PET/CT exams of digital persons, with lesions and their findings.
+    petar-train phantom: make whole-body PET/CT exams of digital phantoms, with lesions and their findings.
 
       petar-train phantom --exams N --seed S --out DIR [--split NAME] [--threads N] [--json]
 

@@ -1,7 +1,7 @@
 let usage = """
   petar-train: make training data, train models.
 
-    petar-train phantom --exams N --seed S --out DIR          exams of digital persons, with findings
+    petar-train phantom --exams N --seed S --out DIR          exams of digital phantoms, with findings
     petar-train run RECIPE.json --data DIR --out DIR          a model, stage after stage
     petar-train evaluate MODEL.petar DATA                     how often a model is right
     petar-train bench [THREADS] [STEPS]                       how long a step takes

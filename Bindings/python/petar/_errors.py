@@ -30,7 +30,7 @@ class InvalidArgument(PetarError, status=Status.INVALID_ARGUMENT):
 
 
 class Busy(PetarError, status=Status.BUSY):
-    """The session is serving another thread."""
+    """The session is already in a call."""
 
 
 class Unsupported(PetarError, status=Status.UNSUPPORTED):

@@ -63,7 +63,6 @@ class Model:
         library().petar_model_params_init(c.byref(params), c.sizeof(params))
         params.isa = None if isa is None else c_string(isa, "isa")
         params.verify = int(verify)
-        params.log = _log
         encoded = c_path(path)
         self._lock = threading.Lock()
         self._idle: dict[int, list[Handle]] = {}
