@@ -153,7 +153,8 @@ def page(table: list[tuple[Row, list[dict[str, float]]]]) -> str:
         f"findings of {TRAINING_EXAMS} phantoms, their attributes asked alone, too, and asked the findings of "
         f"{TEST_EXAMS} others; mean and standard deviation "
         f"over {len(SEEDS)} seeds of training. Shares in percent; BLEU-4 and CIDEr by `scripts/score_text.py`. "
-        "Phantoms are procedurally generated: the table says what the method can use, not how well it works on patients.",
+        "Phantoms are procedurally generated: the table says what the method can use, not how well it works on "
+        "patients.",
         "",
         "| " + " | ".join(["mask", "CT", "focal", "organs", *[name for name, _, _ in COLUMNS]]) + " |",
         "|---" * (4 + len(COLUMNS)) + "|",
