@@ -10,12 +10,14 @@ package enum RowPrelude {
   case siluGate
 
   /// Floats of a row that becomes one of `width`.
-  func inputWidth(_ width: Int) -> Int {
+  package func inputWidth(_ width: Int) -> Int {
     if case .siluGate = self { 2 * width } else { width }
   }
 
   /// Makes the row at `x` one of `width` floats at `y`.
-  func apply(_ kernels: pk_kernels, _ x: UnsafePointer<Float>, width: Int, into y: UnsafeMutablePointer<Float>) {
+  package func apply(
+    _ kernels: pk_kernels, _ x: UnsafePointer<Float>, width: Int, into y: UnsafeMutablePointer<Float>
+  ) {
     switch self {
     case .layerNorm(let norm): kernels.layer_norm(x, width, norm.weight, norm.bias, norm.epsilon, y)
     case .rmsNorm(let weight, let epsilon): kernels.rms_norm(x, width, weight, epsilon, y)

@@ -7,9 +7,8 @@ import Petar
 /// Element-wise work is cut into parts by shape alone and every sum over parts runs in their order, so results do not
 /// depend on the number of threads.
 package final class Engine {
-  /// The runtime's own operations, for everything forward that has one.
-  let compute: Compute
   let pool: ThreadPool
+  /// The runtime's own, for everything forward that has one.
   let kernels: pk_kernels
   let operations: ct_operations
   let arena = Arena()
@@ -18,8 +17,7 @@ package final class Engine {
 
   package init(pool: ThreadPool) throws {
     self.pool = pool
-    compute = Compute(try InstructionSet(), pool: pool)
-    kernels = compute.kernels
+    kernels = Compute(try InstructionSet(), pool: pool).kernels
     operations = ct_operations_best().pointee
     OpenBLAS.prepare()
   }

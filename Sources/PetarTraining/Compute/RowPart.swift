@@ -17,6 +17,22 @@ struct RowPart {
     engine.overRows(rows.count, width: width) { first, count in body(first..<(first + count)) }
   }
 
+  /// Calls `body` with each row.
+  func forEachRow(width: Int, _ body: (Int) -> Void) {
+    forEach(width: width) { rows in
+      for row in rows { body(row) }
+    }
+  }
+
+  /// What `prelude` makes of each row, of `width` at `y`, as the runtime does it.
+  func apply(
+    _ prelude: RowPrelude, _ x: UnsafePointer<Float>, width: Int, into y: UnsafeMutablePointer<Float>
+  ) {
+    forEachRow(width: width) { row in
+      prelude.apply(engine.kernels, x + row * prelude.inputWidth(width), width: width, into: y + row * width)
+    }
+  }
+
   /// `c = scale a b`, or `c += scale a b` if `adding`, for the rows of `a` and `c`.
   func multiply(
     _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, columns: Int, depth: Int,

@@ -56,7 +56,7 @@ struct DecoderBlock: ResidualBlock {
       try out.forward(saved.attended, part, into: saved.middle, residual: x)
       ffnNorm.forward(saved.middle, part, into: saved.normed2)
       try gateUp.forward(saved.normed2, part, into: saved.gateUp)
-      gate(saved, part)
+      part.apply(.siluGate, saved.gateUp, width: down.inputs, into: saved.gated)
       try down.forward(saved.gated, part, into: y, residual: saved.middle)
     }
     return saved
@@ -73,10 +73,13 @@ struct DecoderBlock: ResidualBlock {
     let (attentionSums, ffnSums) = (try attentionNorm.sums(rows, engine), try ffnNorm.sums(rows, engine))
     try down.addGradients(saved.gated, gradient, rows: rows, engine)
     try arena.scoped {
-      let dgated = try arena.floats(rows * down.inputs)
+      let ffn = down.inputs
+      let dgated = try arena.floats(rows * ffn)
       try engine.overParts(rows, .backward, [down, gateUp, out]) { part in
         try down.backward(gradient, part, into: dgated)
-        gateBackward(saved, part, gradient: dgated)
+        part.forEachRow(width: ffn) { row in
+          engine.operations.silu_gate_backward(dgated + row * ffn, ffn, saved.gateUp + row * 2 * ffn)
+        }
         try gateUp.backward(saved.gateUp, part, into: dnormed)
         ffnNorm.backward(saved.middle, dnormed, part, addingTo: gradient, ffnSums)
         try out.backward(gradient, part, into: dattended)
@@ -98,38 +101,18 @@ struct DecoderBlock: ResidualBlock {
     try qkv.addGradients(saved.normed1, dqkv, rows: rows, engine)
   }
 
-  private func gate(_ saved: Saved, _ part: RowPart) {
-    let width = down.inputs
-    part.forEach(width: width) { rows in
-      for row in rows {
-        part.engine.kernels.silu_gate(saved.gateUp + row * 2 * width, width, saved.gated + row * width)
-      }
-    }
-  }
-
-  private func gateBackward(_ saved: Saved, _ part: RowPart, gradient: UnsafePointer<Float>) {
-    let width = down.inputs
-    part.forEach(width: width) { rows in
-      for row in rows {
-        part.engine.operations.silu_gate_backward(gradient + row * width, width, saved.gateUp + row * 2 * width)
-      }
-    }
-  }
-
   /// Calls `turn` for every query and key head of rows of q | k | v with the cosines and sines of their positions.
   private func turnHeads(
     _ qkv: UnsafeMutablePointer<Float>, _ layout: RowLayout, _ part: RowPart,
     _ turn: (UnsafeMutablePointer<Float>?, Int, UnsafePointer<Float>?, UnsafePointer<Float>?) -> Void
   ) {
     let (stride, headWidth) = (attention.stride, attention.headWidth)
-    part.forEach(width: stride) { rows in
-      for row in rows {
-        let position = layout.positions[row]
-        for head in 0..<(attention.heads + attention.keyHeads) {
-          turn(
-            qkv + row * stride + head * headWidth, headWidth / 2, rotary.cosines(from: position),
-            rotary.sines(from: position))
-        }
+    part.forEachRow(width: stride) { row in
+      let position = layout.positions[row]
+      for head in 0..<(attention.heads + attention.keyHeads) {
+        turn(
+          qkv + row * stride + head * headWidth, headWidth / 2, rotary.cosines(from: position),
+          rotary.sines(from: position))
       }
     }
   }

@@ -57,10 +57,8 @@ struct LinearLayer {
     let bias = bias?.values
     let prepared = bias != nil || residual != nil
     if prepared, residual != UnsafePointer(y) || bias != nil {
-      part.forEach(width: outputs) { rows in
-        for row in rows {
-          part.engine.operations.add_bias(residual.map { $0 + row * outputs }, bias, outputs, y + row * outputs)
-        }
+      part.forEachRow(width: outputs) { row in
+        part.engine.operations.add_bias(residual.map { $0 + row * outputs }, bias, outputs, y + row * outputs)
       }
     }
     part.multiply(
@@ -185,12 +183,10 @@ struct LinearLayer {
   ) {
     let scale = 1 / (1 - adapter.dropout)
     let bound = UInt32(Double(adapter.dropout) * 0x1p32)
-    part.forEach(width: inputs) { rows in
-      for row in rows {
-        var random = SplitMix64(seed: seed ^ adapter.number &+ UInt64(row) &* 0x9E6C_63D0_876A_3F6B)
-        for index in (row * inputs)..<(row * inputs + inputs) {
-          y[index] = combine(y[index], UInt32(truncatingIfNeeded: random.next() >> 32) < bound ? 0 : x[index] * scale)
-        }
+    part.forEachRow(width: inputs) { row in
+      var random = SplitMix64(seed: seed ^ adapter.number &+ UInt64(row) &* 0x9E6C_63D0_876A_3F6B)
+      for index in (row * inputs)..<(row * inputs + inputs) {
+        y[index] = combine(y[index], UInt32(truncatingIfNeeded: random.next() >> 32) < bound ? 0 : x[index] * scale)
       }
     }
   }

@@ -9,12 +9,8 @@ struct LayerNormLayer {
   var isTrained: Bool { weight.isTrained || bias.isTrained }
 
   func forward(_ x: UnsafePointer<Float>, _ part: RowPart, into y: UnsafeMutablePointer<Float>) {
-    let width = weight.columns
-    part.forEach(width: width) { rows in
-      for row in rows {
-        part.engine.kernels.layer_norm(x + row * width, width, weight.values, bias.values, epsilon, y + row * width)
-      }
-    }
+    let norm = LayerNormalization(weight: weight.values, bias: bias.values, epsilon: epsilon)
+    part.apply(.layerNorm(norm), x, width: weight.columns, into: y)
   }
 
   /// For `backward`, of as many rows.
@@ -50,12 +46,7 @@ struct RMSNormLayer {
   var isTrained: Bool { weight.isTrained }
 
   func forward(_ x: UnsafePointer<Float>, _ part: RowPart, into y: UnsafeMutablePointer<Float>) {
-    let width = weight.columns
-    part.forEach(width: width) { rows in
-      for row in rows {
-        part.engine.kernels.rms_norm(x + row * width, width, weight.values, epsilon, y + row * width)
-      }
-    }
+    part.apply(.rmsNorm(weight: weight.values, epsilon: epsilon), x, width: weight.columns, into: y)
   }
 
   /// For `backward`, of as many rows.
