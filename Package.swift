@@ -44,13 +44,15 @@ let package = Package(
     .target(name: "PetarConversion", dependencies: ["Petar", "CPetar", "CKernels"], swiftSettings: strict),
     .executableTarget(name: "petar-convert", dependencies: ["PetarConsole", "PetarConversion"], swiftSettings: strict),
     .executableTarget(name: "petar-train", dependencies: ["PetarConsole", "PetarTraining"], swiftSettings: strict),
-    .executableTarget(name: "petar-describe", dependencies: ["Petar", "CPetar"], swiftSettings: strict),
+    .executableTarget(
+      name: "petar-describe", dependencies: ["PetarConsole", "Petar", "CPetar"], swiftSettings: strict),
 
     // What the machine can do, and what the library makes of it.
     .target(
       name: "CProbes", dependencies: ["CKernels"],
       cSettings: [.unsafeFlags(["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror"])]),
-    .executableTarget(name: "petar-bench", dependencies: ["Petar", "CPetar", "CProbes"], swiftSettings: strict),
+    .executableTarget(
+      name: "petar-bench", dependencies: ["PetarConsole", "Petar", "CPetar", "CProbes"], swiftSettings: strict),
 
     .testTarget(
       name: "PetarTests",

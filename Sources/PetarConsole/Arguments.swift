@@ -1,3 +1,5 @@
+import Petar
+
 /// A command line that cannot be understood: the sentence for the user.
 package struct UsageError: Error {
   package let message: String
@@ -43,13 +45,7 @@ package struct Arguments {
     }
   }
 
-  package func has(_ name: String) -> Bool { flags.contains(name) }
-  package func value(_ name: String) -> String? { values[name] }
-
-  package func required(_ name: String) throws -> String {
-    guard let value = values[name] else { throw UsageError(message: "\(name) is missing") }
-    return value
-  }
+  // ---- Words ------------------------------------------------------------------------------------------------------
 
   /// The one positional argument.
   package func single(_ what: String) throws -> String {
@@ -58,5 +54,64 @@ package struct Arguments {
       throw UsageError(message: "one \(what) is expected, \(positionals[1]) is one more word than that")
     }
     return first
+  }
+
+  /// Refuses positional arguments.
+  package func onlyOptions() throws {
+    if let word = positionals.first { throw UsageError(message: "\(word): only options are expected here") }
+  }
+
+  // ---- Options ----------------------------------------------------------------------------------------------------
+
+  package func has(_ name: String) -> Bool { flags.contains(name) }
+  package func value(_ name: String) -> String? { values[name] }
+
+  package func required(_ name: String) throws -> String {
+    guard let value = values[name] else { throw UsageError(message: "\(name) is missing") }
+    return value
+  }
+
+  /// - Parameter standard: where the option is not given; nil if it has to be.
+  package func wholeNumber<Number: FixedWidthInteger>(
+    _ name: String, in range: ClosedRange<Number> = Number.min...Number.max, unlessGiven standard: Number? = nil
+  ) throws -> Number {
+    if value(name) == nil, let standard { return standard }
+    let text = try required(name)
+    guard let number = Number(text), range.contains(number) else {
+      throw UsageError(
+        message: "\(name) \(text): a whole number in \(range.lowerBound)...\(range.upperBound) is expected")
+    }
+    return number
+  }
+
+  package func number<Number: LosslessStringConvertible>(_ name: String, unlessGiven standard: Number) throws -> Number
+  where Number: BinaryFloatingPoint {
+    guard let text = value(name) else { return standard }
+    guard let number = Number(text) else { throw UsageError(message: "\(name) \(text): a number is expected") }
+    return number
+  }
+
+  /// - Parameter standard: where the option is not given; nil if it has to be.
+  package func choice<Choice>(
+    _ name: String, _ choices: [(name: String, value: Choice)], unlessGiven standard: Choice? = nil
+  ) throws -> Choice {
+    if value(name) == nil, let standard { return standard }
+    let text = try required(name)
+    guard let choice = choices.first(where: { $0.name == text }) else {
+      throw UsageError(message: "\(name) \(text): it is one of \(choices.map(\.name).joined(separator: ", "))")
+    }
+    return choice.value
+  }
+
+  /// nil where the option is not given.
+  package func choice<Choice: RawRepresentable & CaseIterable>(_ name: String) throws -> Choice?
+  where Choice.RawValue == String {
+    guard value(name) != nil else { return nil }
+    return try choice(name, Choice.allCases.map { ($0.rawValue, $0) })
+  }
+
+  /// The value of `--threads`.
+  package func threads(unlessGiven standard: Int = ThreadPool.processors) throws -> Int {
+    try wholeNumber("--threads", in: 1...1024, unlessGiven: standard)
   }
 }

@@ -47,9 +47,11 @@ enum Benchmark {
 
   /// Each limit at 1...`threads` threads.
   private static func measure(_ machine: Machine, threads: Int, repeats: Int) throws -> [Report.Scaling] {
-    let pools = try (1...threads).map { try ThreadPool(threads: $0) }
-    return Machine.Limit.allCases.compactMap { limit in
-      let rates = pools.map { pool in Samples((0..<repeats).compactMap { _ in machine.measure(limit, on: pool) }) }
+    try Machine.Limit.allCases.compactMap { limit in
+      let rates = try (1...threads).map { count in
+        let pool = try ThreadPool(threads: count)
+        return Samples((0..<repeats).compactMap { _ in machine.measure(limit, on: pool) })
+      }
       return rates.allSatisfy { $0.values.isEmpty } ? nil : Report.Scaling(limit: limit, rates: rates)
     }
   }

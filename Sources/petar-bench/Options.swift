@@ -1,17 +1,12 @@
-import Petar
-
-/// A command line that cannot be understood: the sentence for the user.
-struct UsageError: Error {
-  let message: String
-}
+import PetarConsole
 
 struct Options {
-  var model = ""
-  var json = false
-  var threads = ThreadPool.processors
-  var repeats = 5
-  var isa: String?
-  var findings: String?
+  let model: String
+  let json: Bool
+  let threads: Int
+  let repeats: Int
+  let isa: String?
+  let findings: String?
 
   static let help = """
     petar-bench - how fast a model is described with, and how near that comes to what the machine can do
@@ -52,31 +47,13 @@ struct Options {
 
   /// - Throws: `UsageError`.
   init(_ words: some Sequence<String>) throws {
-    var rest = Array(words)[...]
-    func value(_ option: String) throws -> String {
-      guard let value = rest.popFirst() else { throw UsageError(message: "\(option) needs a value") }
-      return value
-    }
-    func count(_ option: String, _ range: ClosedRange<Int>) throws -> Int {
-      let text = try value(option)
-      guard let number = Int(text), range.contains(number) else {
-        throw UsageError(
-          message: "\(option) \(text): a whole number in \(range.lowerBound)...\(range.upperBound) is expected")
-      }
-      return number
-    }
-    while let word = rest.popFirst() {
-      switch word {
-      case "--json": json = true
-      case "--threads": threads = try count(word, 1...256)
-      case "--repeat": repeats = try count(word, 1...100)
-      case "--isa": isa = try value(word)
-      case "--findings": findings = try value(word)
-      case _ where word.hasPrefix("-"): throw UsageError(message: "there is no option \(word)")
-      case _ where model.isEmpty: model = word
-      default: throw UsageError(message: "one model is expected, \(word) is one more word than that")
-      }
-    }
-    guard !model.isEmpty else { throw UsageError(message: "FILE.petar is missing") }
+    let arguments = try Arguments(
+      words, valued: ["--threads", "--repeat", "--isa", "--findings"], plain: ["--json"])
+    model = try arguments.single("FILE.petar")
+    json = arguments.has("--json")
+    threads = try arguments.threads()
+    repeats = try arguments.wholeNumber("--repeat", in: 1...100, unlessGiven: 5)
+    isa = arguments.value("--isa")
+    findings = arguments.value("--findings")
   }
 }

@@ -18,19 +18,11 @@ enum ConvertCommand {
         message: isFolder(folder)
           ? "-o FILE.petar is missing" : "\(folder): there is neither a command nor a checkpoint folder of this name")
     }
-    let weightsName = try arguments.required("--weights")
-    guard let weights = Encoding.allCases.first(where: { "\($0)" == weightsName }) else {
-      throw UsageError(
-        message: "--weights \(weightsName): it is one of "
-          + Encoding.allCases.map { "\($0)" }.joined(separator: ", "))
-    }
+    let weights = try arguments.weights()
     guard weights == .q4 || arguments.value("--calibrate") == nil else {
       throw UsageError(message: "--calibrate is for --weights q4; \(weights) needs no calibration")
     }
-    let threadsText = arguments.value("--threads") ?? "2"
-    guard let threads = Int(threadsText), (1...64).contains(threads) else {
-      throw UsageError(message: "--threads \(threadsText): a whole number in 1...64 is expected")
-    }
+    let threads = try arguments.threads()
 
     Interrupt.watch()
     let bar = ProgressBar("converting")
@@ -43,7 +35,7 @@ enum ConvertCommand {
         bar.show(done, total)
       })
     bar.close()
-    print(summary(report, weights: weights, output: output))
+    Console.out(summary(report, weights: weights, output: output) + "\n")
   }
 
   private static func isFolder(_ path: String) -> Bool {
@@ -109,6 +101,11 @@ enum ConvertCommand {
     return "\(digits / 100).\(digits / 10 % 10)\(digits % 10)e\(sign)" + (abs(exponent) < 10 ? "0" : "")
       + "\(abs(exponent))"
   }
+}
+
+extension Arguments {
+  /// The value of `--weights`.
+  func weights() throws -> Encoding { try choice("--weights", Encoding.allCases.map { ("\($0)", $0) }) }
 }
 
 extension String {

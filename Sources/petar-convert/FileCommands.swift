@@ -7,7 +7,7 @@ enum InspectCommand {
   static func run(_ words: some Sequence<String>) throws {
     let arguments = try Arguments(words, valued: [], plain: ["--json"])
     let file = try PetarFile.open(path: try arguments.single("file"), verify: false)
-    print(arguments.has("--json") ? json(file) : text(file))
+    Console.out((arguments.has("--json") ? json(file) : text(file)) + "\n")
   }
 
   private static func json(_ file: PetarFile) -> String {
@@ -96,6 +96,6 @@ enum VerifyCommand {
       bar.show(done, total)
     }
     bar.close()
-    print("\(path): \(file.entries.count) tensors match their checksums; hash \(file.hash)")
+    Console.out("\(path): \(file.entries.count) tensors match their checksums; hash \(file.hash)\n")
   }
 }

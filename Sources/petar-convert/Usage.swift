@@ -23,7 +23,7 @@ let usage = """
                       own typical_findings.txt is taken unless another file is given; without either, weights are
                       rounded.
     --name            what the model is called in findings; the folder's name otherwise.
-    --threads         2 unless given; 1...64.
+    --threads         all processors unless given.
 
   Every tensor that is missing, unexpected or misshapen is named before anything is written. What quantization cost
   is printed for each kind of tensor: the relative RMS error ||w - q8(w)|| / ||w||, and for calibrated ones that of the

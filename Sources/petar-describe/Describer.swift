@@ -1,25 +1,27 @@
 import CPetar
 import Glibc
+import Petar
+import PetarConsole
 
 /// An opened model, session and exam: describes its lesions, through petar.h as any host does.
 final class Describer {
-  private let arguments: Arguments
+  private let request: Request
   private let model, session, pet, ct, mask: OpaquePointer
   private let progress: ProgressLine
   private let warnings: WarningLog
   /// Whether text is streamed to standard output as it is written.
   private let streams: Bool
 
-  init(_ arguments: Arguments) throws {
-    self.arguments = arguments
-    streams = !arguments.json && !arguments.eachLabel
+  init(_ request: Request) throws {
+    self.request = request
+    streams = !request.json && !request.eachLabel
     progress = ProgressLine(streams: streams)
     warnings = WarningLog(progress)
-    model = try Self.openModel(arguments)
-    session = try Self.openSession(arguments, model, warnings)
-    pet = try Self.readVolume(arguments.pet, arguments.petUnit, arguments.suvFactor)
-    ct = try Self.readVolume(arguments.ct, PETAR_UNIT_HU)
-    mask = try Self.readVolume(arguments.mask, PETAR_UNIT_LABEL)
+    model = try Self.openModel(request)
+    session = try Self.openSession(request, model, warnings)
+    pet = try Self.readVolume(request.pet, request.petUnit, request.suvFactor)
+    ct = try Self.readVolume(request.ct, PETAR_UNIT_HU)
+    mask = try Self.readVolume(request.mask, PETAR_UNIT_LABEL)
     Self.cancelOnInterrupt(session)
   }
 
@@ -31,8 +33,8 @@ final class Describer {
 
   /// One lesion: streamed text, or its JSON object.
   func describe() throws {
-    if let folder = arguments.dump { try dump(to: folder) }
-    let finding = try describe(label: arguments.label)
+    if let folder = request.dump { try dump(to: folder) }
+    let finding = try describe(label: request.label)
     defer { petar_finding_free(finding) }
     Console.out(streams ? "\n" : try string { petar_finding_json(finding, $0, $1) } + "\n")
   }
@@ -41,12 +43,12 @@ final class Describer {
   func describeEachLabel() throws {
     let labels = try array(of: Int32(0)) { petar_volume_labels(mask, $0, $1) }
     guard !labels.isEmpty else {
-      throw Failure(exitStatus: Int32(PETAR_ERROR_EMPTY_MASK.rawValue), message: "\(arguments.mask): the mask is empty")
+      throw PetarError(PETAR_ERROR_EMPTY_MASK, "\(request.mask): the mask is empty")
     }
     let lines = LesionLines(labels, progress)
     var batch = petar_batch_params()
     petar_batch_params_init(&batch, MemoryLayout<petar_batch_params>.stride)
-    batch.width = arguments.batch ?? 0
+    batch.width = request.batch
     batch.user_data = Unmanaged.passUnretained(lines).toOpaque()
     batch.on_finding = { lines, index, status, message, finding in
       defer { petar_finding_free(finding) }
@@ -59,8 +61,7 @@ final class Describer {
     }
     progress.clear()
     if status != PETAR_OK && status != PETAR_CANCELLED && lines.anyFailed {
-      throw Failure(
-        exitStatus: Int32(status.rawValue), message: "not every lesion could be described (see above)")
+      throw PetarError(status, "not every lesion could be described (see above)")
     }
     try check(status)
   }
@@ -71,17 +72,17 @@ final class Describer {
     let status = withParams { petar_describe(session, &exam, $0, &finding) }
     progress.clear()
     try check(status)
-    guard let finding else { throw Failure(PETAR_ERROR_INTERNAL) }
+    guard let finding else { throw PetarError(last: PETAR_ERROR_INTERNAL) }
     return finding
   }
 
   private func withParams(_ body: (UnsafePointer<petar_describe_params>) -> petar_status) -> petar_status {
     var params = petar_describe_params()
     petar_describe_params_init(&params, MemoryLayout<petar_describe_params>.stride)
-    params.max_tokens = arguments.maxTokens
-    params.temperature = arguments.temperature
-    params.top_p = arguments.topP
-    params.seed = arguments.seed
+    params.max_tokens = request.maxTokens
+    params.temperature = request.temperature
+    params.top_p = request.topP
+    params.seed = request.seed
     params.user_data = Unmanaged.passUnretained(self).toOpaque()
     params.on_progress = { describer, stage, fraction in
       guard let describer, let stage else { return }
@@ -95,7 +96,7 @@ final class Describer {
         Console.out(String(cString: text))
       }
     }
-    return withOptionalCString(arguments.question) { question in
+    return withOptionalCString(request.question) { question in
       params.question = question
       return body(&params)
     }
@@ -108,19 +109,19 @@ final class Describer {
     exam.ct = ct
     exam.mask = mask
     exam.label = label
-    exam.ct_outside = Int32(arguments.ctOutside.rawValue)
+    exam.ct_outside = Int32(request.ctOutside.rawValue)
     return exam
   }
 
   /// The six arrays, the vision tokens and the logits of the first generated token, for whoever wants to look.
   private func dump(to folder: String) throws {
     guard mkdir(folder, 0o777) == 0 || errno == EEXIST else {
-      throw Failure(exitStatus: 40, message: "\(folder): cannot be made: \(String(cString: strerror(errno)))")
+      throw PetarError(PETAR_ERROR_IO, "\(folder): cannot be made: \(String(cString: strerror(errno)))")
     }
     var info = petar_model_info()
     info.struct_size = MemoryLayout<petar_model_info>.stride
     try check(petar_model_get_info(model, &info))
-    var exam = exam(label: arguments.label)
+    var exam = exam(label: request.label)
     var views: OpaquePointer?
     try check(petar_prepare(session, &exam, &views))
     defer { petar_views_free(views) }
@@ -132,7 +133,7 @@ final class Describer {
     let vision = try array(of: Float(0)) { petar_encode(session, views, $0, $1) }
     try NumpyFile.write(
       vision, shape: [Int(info.vision_tokens), Int(info.hidden_size)], to: "\(folder)/vision.npy")
-    let prompt = try withOptionalCString(arguments.question) { question in
+    let prompt = try withOptionalCString(request.question) { question in
       try array(of: Int32(0)) { petar_model_prompt(model, question, $0, $1) }
     }
     let logits = try array(of: Float(0)) {
@@ -141,25 +142,25 @@ final class Describer {
     try NumpyFile.write(logits, shape: [logits.count], to: "\(folder)/logits.npy")
   }
 
-  private static func openModel(_ arguments: Arguments) throws -> OpaquePointer {
+  private static func openModel(_ request: Request) throws -> OpaquePointer {
     var params = petar_model_params()
     petar_model_params_init(&params, MemoryLayout<petar_model_params>.stride)
-    params.verify = arguments.verify ? 1 : 0
+    params.verify = request.verify ? 1 : 0
     var model: OpaquePointer?
-    let status = withOptionalCString(arguments.isa) { isa in
+    let status = withOptionalCString(request.isa) { isa in
       params.isa = isa
-      return petar_model_open(arguments.model, &params, &model)
+      return petar_model_open(request.model, &params, &model)
     }
-    guard status == PETAR_OK, let model else { throw Failure(status) }
+    guard status == PETAR_OK, let model else { throw PetarError(last: status) }
     return model
   }
 
   private static func openSession(
-    _ arguments: Arguments, _ model: OpaquePointer, _ warnings: WarningLog
+    _ request: Request, _ model: OpaquePointer, _ warnings: WarningLog
   ) throws -> OpaquePointer {
     var params = petar_session_params()
     petar_session_params_init(&params, MemoryLayout<petar_session_params>.stride)
-    params.threads = arguments.threads
+    params.threads = Int32(request.threads)
     params.log_user_data = Unmanaged.passUnretained(warnings).toOpaque()
     params.log = { warnings, _, message in
       guard let warnings, let message else { return }
@@ -167,14 +168,14 @@ final class Describer {
     }
     var session: OpaquePointer?
     let status = petar_session_create(model, &params, &session)
-    guard status == PETAR_OK, let session else { throw Failure(status) }
+    guard status == PETAR_OK, let session else { throw PetarError(last: status) }
     return session
   }
 
   private static func readVolume(_ path: String, _ unit: petar_unit, _ suvFactor: Double = 0) throws -> OpaquePointer {
     var volume: OpaquePointer?
     let status = petar_volume_read(path, Int32(unit.rawValue), suvFactor, &volume)
-    guard status == PETAR_OK, let volume else { throw Failure(status) }
+    guard status == PETAR_OK, let volume else { throw PetarError(last: status) }
     return volume
   }
 

@@ -1,4 +1,6 @@
 import CPetar
+import Petar
+import PetarConsole
 
 /// Lesions of a batch on standard output: a JSON object a line for each that has ended, with its label.
 final class LesionLines {
@@ -18,25 +20,20 @@ final class LesionLines {
     do {
       // The message is the callback's, not the thread's last one.
       guard status == PETAR_OK else {
-        throw Failure(exitStatus: Int32(status.rawValue), message: message.map { String(cString: $0) } ?? "")
+        throw PetarError(status, message.map { String(cString: $0) } ?? "")
       }
       let json = try string { petar_finding_json(finding, $0, $1) }
       Console.out("{\"label\": \(label), " + json.dropFirst() + "\n")
-    } catch let failure as Failure where failure.exitStatus != PETAR_CANCELLED.rawValue {
+    } catch let error as PetarError where error.status != PETAR_CANCELLED {
       anyFailed = true
-      Console.out("{\"label\": \(label), \"error\": \(failure.json)}\n")
-      Console.error("petar-describe: label \(label): \(failure.message)\n")
+      let line = JSON.object([
+        ("label", .integer(Int(label))),
+        ("error", .object([("status", .integer(Int(error.status.rawValue))), ("message", .string(error.message))])),
+      ])
+      Console.out(line.text + "\n")
+      Console.error("petar-describe: label \(label): \(error.message)\n")
     } catch {
       // Cancelled: the program says so once, at its end.
     }
-  }
-}
-
-extension Failure {
-  fileprivate var json: String {
-    let quoted = message.unicodeScalars.map { scalar in
-      scalar == "\"" || scalar == "\\" ? "\\\(scalar)" : scalar.value < 0x20 ? " " : String(scalar)
-    }.joined()
-    return "{\"status\": \(exitStatus), \"message\": \"\(quoted)\"}"
   }
 }

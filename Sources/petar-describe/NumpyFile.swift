@@ -1,8 +1,10 @@
+import CPetar
 import Glibc
+import Petar
 
 /// Writes f32 arrays as NumPy .npy files (format version 1.0, C order).
 enum NumpyFile {
-  /// - Throws: `Failure` when the file cannot be written.
+  /// - Throws: `PETAR_ERROR_IO` when the file cannot be written.
   static func write(_ values: [Float], shape: [Int], to path: String) throws {
     let extent = shape.map(String.init).joined(separator: ", ") + (shape.count == 1 ? "," : "")
     var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(extent)), }"
@@ -17,7 +19,7 @@ enum NumpyFile {
     guard fclose(file) == 0, written == bytes.count else { throw failure(path) }
   }
 
-  private static func failure(_ path: String) -> Failure {
-    Failure(exitStatus: 40, message: "\(path): cannot be written: \(String(cString: strerror(errno)))")
+  private static func failure(_ path: String) -> PetarError {
+    PetarError(PETAR_ERROR_IO, "\(path): cannot be written: \(String(cString: strerror(errno)))")
   }
 }

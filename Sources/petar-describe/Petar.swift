@@ -1,23 +1,14 @@
 import CPetar
+import Petar
 
-/// Why the program ends: what to tell the person, and the exit status.
-struct Failure: Error {
-  let exitStatus: Int32
-  let message: String
-
-  init(exitStatus: Int32, message: String) {
-    self.exitStatus = exitStatus
-    self.message = message
-  }
-
-  init(_ status: petar_status) {
-    self.init(exitStatus: Int32(status.rawValue), message: String(cString: petar_last_message()))
-  }
+extension PetarError {
+  /// What the library said of a call that just failed.
+  init(last status: petar_status) { self.init(status, String(cString: petar_last_message())) }
 }
 
 /// Throws what the library said unless `status` is PETAR_OK.
 func check(_ status: petar_status) throws {
-  guard status == PETAR_OK else { throw Failure(status) }
+  guard status == PETAR_OK else { throw PetarError(last: status) }
 }
 
 /// An array that the library hands out by size.

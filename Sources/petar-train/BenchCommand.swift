@@ -35,7 +35,7 @@ enum BenchCommand {
     let optimizer = try AdamW(parameters, .init(), pool: pool)
     let batch = try benchBatch(model)
     let count = parameters.tensors.reduce(0) { $0 + $1.values.count }
-    print("\(count) parameters, batch of \(batch.count), \(threads) threads, OpenBLAS for \(OpenBLAS.core)")
+    Console.out("\(count) parameters, batch of \(batch.count), \(threads) threads, OpenBLAS for \(OpenBLAS.core)\n")
     var times: [Double] = []
     // The first three warm up: memory is taken then.
     for step in 0..<(3 + steps) {
@@ -43,10 +43,10 @@ enum BenchCommand {
       let loss = try training.accumulateGradients(batch)
       _ = try optimizer.step(learningRate: 3e-4)
       if step >= 3 { times.append(clock.seconds) }
-      print("step \(step): loss \(loss), \(Int(clock.seconds * 1e3)) ms")
+      Console.out("step \(step): loss \(loss), \(Int(clock.seconds * 1e3)) ms\n")
     }
-    print("\(training.workspaceBytes >> 20) MiB for activations; median of the steps in ms:")
-    print(times.sorted()[times.count / 2] * 1e3)
+    Console.out("\(training.workspaceBytes >> 20) MiB for activations; median of the steps in ms:\n")
+    Console.out("\(times.sorted()[times.count / 2] * 1e3)\n")
   }
 }
 

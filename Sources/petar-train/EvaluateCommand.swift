@@ -56,18 +56,18 @@ enum EvaluateCommand {
     if arguments.value("--limit") != nil {
       selection.limit = try arguments.wholeNumber("--limit", in: 1...1_000_000_000)
     }
-    let threads = try arguments.wholeNumber("--threads", in: 1...1024, unlessGiven: ThreadPool.processors)
+    let threads = try arguments.threads()
 
     let model = try Model(path: arguments.positionals[0])
     let dataset = try Dataset(folder: arguments.positionals[1])
     let questions = try dataset.questions(selection)
     let folder = try arguments.value("--out").map { try EvaluationFolder($0) }
     let evaluator = try Evaluator(model, dataset, omitted: try arguments.omittedInputs(), threads: threads)
-    for warning in model.warnings { printError("petar-train: warning: \(warning)\n") }
+    for warning in model.warnings { Console.error("petar-train: warning: \(warning)\n") }
 
     let evaluation = try evaluate(evaluator, questions, selection, folder)
     // Printed first: a full disk must not take the scores away.
-    print(arguments.has("--json") ? evaluation.json.text : EvaluationText(evaluation).text)
+    Console.out((arguments.has("--json") ? evaluation.json.text : EvaluationText(evaluation).text) + "\n")
     try folder?.write(evaluation, complete: true)
     try refuseBroken(evaluation, skip: arguments.has("--skip-broken"))
   }
@@ -106,7 +106,7 @@ enum EvaluateCommand {
     guard !failures.isEmpty else { return }
     for failure in failures {
       let question = failure.question
-      printError(
+      Console.error(
         "petar-train: exam \(question.exam), label \(question.label) of \(question.map): \(failure.failure ?? "")\n")
     }
     let count =
@@ -114,6 +114,21 @@ enum EvaluateCommand {
     guard skip else {
       throw PetarError(PETAR_ERROR_BAD_FILE, "\(count); mend the exams named above, or pass --skip-broken")
     }
-    printError("petar-train: \(count)\n")
+    Console.error("petar-train: \(count)\n")
+  }
+}
+
+extension Arguments {
+  /// The value of `--without`.
+  func omittedInputs() throws -> Set<OmittedInput> {
+    let names = value("--without")?.split(separator: ",").map(String.init) ?? []
+    return Set(
+      try names.map { name in
+        guard let input = OmittedInput(rawValue: name) else {
+          let known = OmittedInput.allCases.map(\.rawValue).joined(separator: ", ")
+          throw UsageError(message: "--without \(name): the inputs are \(known)")
+        }
+        return input
+      })
   }
 }

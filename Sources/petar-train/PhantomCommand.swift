@@ -15,7 +15,7 @@ enum PhantomCommand {
       --out        the folder to make. It appears under this name when it is complete, or not at all.
       --split      puts every exam in this split (train, validation or test), as for a held-out set of another seed.
                    Otherwise one patient in ten each is for validation and for test.
-      --threads    exams at a time; 2 unless given; 1...64.
+      --threads    exams at a time; 2 unless given.
       --json       prints the summary as one JSON object.
 
     What is made
@@ -42,12 +42,12 @@ enum PhantomCommand {
   static func run(_ words: some Sequence<String>) throws {
     let arguments = try Arguments(
       words, valued: ["--exams", "--seed", "--out", "--split", "--threads"], plain: ["--json"])
-    if let word = arguments.positionals.first { throw UsageError(message: "\(word): phantom takes options only") }
+    try arguments.onlyOptions()
     let exams = try arguments.wholeNumber("--exams", in: 1...100_000)
-    let seed = try arguments.seed()
+    let seed: UInt64 = try arguments.wholeNumber("--seed")
     let output = try arguments.required("--out")
     let split: Dataset.Split? = try arguments.choice("--split")
-    let threads = try arguments.wholeNumber("--threads", in: 1...64, unlessGiven: 2)
+    let threads = try arguments.threads(unlessGiven: 2)
 
     Interrupt.watch()
     let bar = ProgressBar("making phantoms")
@@ -57,7 +57,7 @@ enum PhantomCommand {
       bar.show($0, $1)
     }
     bar.close()
-    print(arguments.has("--json") ? json(summary, output) : text(summary, output))
+    Console.out((arguments.has("--json") ? json(summary, output) : text(summary, output)) + "\n")
   }
 
   private static func json(_ summary: PhantomDataset.Summary, _ output: String) -> String {

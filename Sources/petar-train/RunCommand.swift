@@ -42,15 +42,15 @@ enum RunCommand {
       words, valued: ["--data", "--out", "--seed", "--without", "--threads"], plain: ["--json"])
     let recipe = try Recipe(path: try arguments.single("RECIPE.json"))
     var settings = TrainingRun.Settings(data: try arguments.required("--data"), output: try arguments.required("--out"))
-    settings.seed = try arguments.seed(unlessGiven: settings.seed)
+    settings.seed = try arguments.wholeNumber("--seed", unlessGiven: settings.seed)
     settings.omitted = try arguments.omittedInputs()
-    settings.threads = try arguments.wholeNumber("--threads", in: 1...1024, unlessGiven: ThreadPool.processors)
+    settings.threads = try arguments.threads()
 
     Interrupt.watch()
     let screen = Screen()
     defer { screen.close() }
     let run = try TrainingRun(recipe, settings, observer: screen.observer)
-    printError("\(run.description.text)\n")
+    Console.error("\(run.description.text)\n")
     let clock = Stopwatch()
     let checkpoint = try run.run()
     screen.close()
@@ -58,10 +58,10 @@ enum RunCommand {
       let members: [(String, JSON)] = [
         ("checkpoint", .string(checkpoint)), ("seconds", .number(clock.seconds)), ("run", run.description),
       ]
-      print(JSON.object(members).text)
+      Console.out(JSON.object(members).text + "\n")
     } else {
-      print(
-        "\(checkpoint): trained in \(Int(clock.seconds)) s\npetar-convert \(checkpoint) -o MODEL.petar --weights q8")
+      Console.out(
+        "\(checkpoint): trained in \(Int(clock.seconds)) s\npetar-convert \(checkpoint) -o MODEL.petar --weights q8\n")
     }
   }
 }
@@ -75,7 +75,7 @@ private final class Screen: Sendable {
     observer.onStage = { [self] stage, questions, steps, resumedAt in
       close()
       let resumed = resumedAt > 0 ? ", going on after step \(resumedAt)" : ""
-      printError("stage \(stage): \(questions) questions an epoch, \(steps) steps\(resumed)\n")
+      Console.error("stage \(stage): \(questions) questions an epoch, \(steps) steps\(resumed)\n")
       bar.withLock { $0 = ProgressBar(stage) }
     }
     observer.onStep = { [self] step in
@@ -84,10 +84,10 @@ private final class Screen: Sendable {
       bar.withLock { $0?.show(step.step, step.steps, note: note) }
     }
     observer.onSkip = { question, error in
-      printError("\nskipped exam \(question.exam), \(question.map) \(question.label): \(error.message)\n")
+      Console.error("\nskipped exam \(question.exam), \(question.map) \(question.label): \(error.message)\n")
     }
     observer.onWarning = { question, warning in
-      printError("\nwarning: exam \(question.exam), \(question.map) \(question.label): \(warning)\n")
+      Console.error("\nwarning: exam \(question.exam), \(question.map) \(question.label): \(warning)\n")
     }
     observer.check = { try Interrupt.check(outcome: "the same command goes on from here") }
     return observer

@@ -1,5 +1,4 @@
 import CPetar
-import Glibc
 import Petar
 import PetarConsole
 
@@ -13,30 +12,23 @@ func exitCode(_ error: PetarError) -> Int32 {
   }
 }
 
-let words = CommandLine.arguments.dropFirst()
-let command = words.first ?? ""
-let wantsHelp = words.contains("--help") || words.contains("-h")
-do {
-  switch command {
-  case "":
-    printError(usage)
-    exit(2)
-  case "phantom" where wantsHelp: print(PhantomCommand.usage, terminator: "")
-  case "phantom": try PhantomCommand.run(words.dropFirst())
-  case "run" where wantsHelp: print(RunCommand.usage, terminator: "")
-  case "run": try RunCommand.run(words.dropFirst())
-  case "evaluate" where wantsHelp: print(EvaluateCommand.usage, terminator: "")
-  case "evaluate": try EvaluateCommand.run(words.dropFirst())
-  case "bench" where wantsHelp: print(BenchCommand.usage, terminator: "")
-  case "bench": try BenchCommand.run(words.dropFirst())
-  case "--version": print("petar-train \(Library.version)")
-  case _ where wantsHelp: print(usage, terminator: "")
-  default: throw UsageError(message: "there is no command \(command)")
+func help(_ words: ArraySlice<String>) -> String {
+  switch words.first {
+  case "phantom": PhantomCommand.usage
+  case "run": RunCommand.usage
+  case "evaluate": EvaluateCommand.usage
+  case "bench": BenchCommand.usage
+  default: usage
   }
-} catch let error as UsageError {
-  printError("petar-train: \(error.message)\nTry petar-train --help\n")
-  exit(2)
-} catch let error as PetarError {
-  printError("petar-train: \(error.message)\n")
-  exit(exitCode(error))
+}
+
+Tool("petar-train", help: help, exitCode: exitCode).run { words in
+  let rest = words.dropFirst()
+  switch words.first ?? "" {
+  case "phantom": try PhantomCommand.run(rest)
+  case "run": try RunCommand.run(rest)
+  case "evaluate": try EvaluateCommand.run(rest)
+  case "bench": try BenchCommand.run(rest)
+  case let command: throw UsageError(message: "there is no command \(command)")
+  }
 }

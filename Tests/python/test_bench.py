@@ -178,11 +178,11 @@ def test_drafts_are_counted(report: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "FILE.petar is missing"),
+        (["--json"], "FILE.petar is missing"),
         (["a.petar", "b.petar"], "b.petar"),
         (["a.petar", "--speed"], "--speed"),
         (["a.petar", "--threads"], "--threads needs a value"),
-        (["a.petar", "--threads", "0"], "1...256"),
+        (["a.petar", "--threads", "0"], "1...1024"),
         (["a.petar", "--threads", "two"], "--threads two"),
         (["a.petar", "--repeat", "101"], "1...100"),
     ],

@@ -207,7 +207,7 @@ def test_synth_refuses_what_it_does_not_know(convert: Run, tmp_path: Path) -> No
         (("--shape", "petar-4b", "--weights", "q9", "-o", output), "--weights q9: it is one of"),
         (("--shape", "petar-4b", "--weights", "q8"), "-o is missing"),
         (("--shape", "petar-4b", "--weights", "q8", "-o", output, "--seed", "-1"), "--seed -1"),
-        (("petar-4b", "--weights", "q8", "-o", output), "synth takes options only"),
+        (("petar-4b", "--weights", "q8", "-o", output), "only options are expected"),
     ):
         refused = convert("synth", *words)
         assert (refused.returncode, refused.stdout) == (USAGE, ""), words

@@ -1,26 +1,8 @@
-import CPetar
-import Glibc
-import Petar
 import Synchronization
-
-package func printError(_ text: String) { write(text, to: STDERR_FILENO) }
-
-private func write(_ text: String, to descriptor: Int32) {
-  var text = text
-  text.withUTF8 { bytes in
-    var rest = UnsafeRawBufferPointer(bytes)
-    while !rest.isEmpty {
-      let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
-      guard count > 0 else { return }
-      rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
-    }
-  }
-}
 
 /// Progress on standard error: a bar on a terminal, a line for every tenth elsewhere.
 package final class ProgressBar: Sendable {
   private let label: String
-  private let onTerminal = isatty(STDERR_FILENO) == 1
   private let shown = Mutex(Shown())
 
   private struct Shown {
@@ -34,6 +16,7 @@ package final class ProgressBar: Sendable {
   /// - Parameter note: what else there is to say of this moment.
   package func show(_ done: Int, _ total: Int, note: String = "") {
     let percent = total > 0 ? min(done * 100 / total, 100) : 100
+    let onTerminal = Console.errorIsTerminal
     let step = onTerminal ? percent : percent / 10 * 10
     shown.withLock { shown in
       let start = shown.start ?? (done, .now)
@@ -47,9 +30,9 @@ package final class ProgressBar: Sendable {
         let seconds = start.time.duration(to: .now) / .seconds(1)
         let left = Self.secondsLeft(after: seconds, start.done, done, total)
         let end = left.map { "  \($0) s left" } ?? ""
-        printError("\r\(label) [\(bar)] \(percent)%\(end)\(note.isEmpty ? "" : "  " + note)\u{1b}[K")
+        Console.error("\r\(label) [\(bar)] \(percent)%\(end)\(note.isEmpty ? "" : "  " + note)\u{1b}[K")
       } else {
-        printError("\(label) \(step)%\(note.isEmpty ? "" : "  " + note)\n")
+        Console.error("\(label) \(step)%\(note.isEmpty ? "" : "  " + note)\n")
       }
     }
   }
@@ -61,27 +44,6 @@ package final class ProgressBar: Sendable {
 
   /// Ends the bar's line, so that what follows starts on one of its own.
   package func close() {
-    if onTerminal, shown.withLock({ $0.percent >= 0 }) { printError("\n") }
-  }
-}
-
-/// Whether Ctrl-C or a termination was asked for. The work looks here between blocks and cleans up after itself.
-package enum Interrupt {
-  private static let requested = Atomic(false)
-
-  package static func watch() {
-    // Touched before the handler can be: initializing it there would not be safe.
-    requested.store(false, ordering: .relaxed)
-    for number in [SIGINT, SIGTERM, SIGHUP] {
-      signal(number) { _ in Interrupt.requested.store(true, ordering: .relaxed) }
-    }
-  }
-
-  /// - Parameter outcome: what became of the work.
-  /// - Throws: `PETAR_CANCELLED` if it was asked for.
-  package static func check(outcome: String = "nothing was left behind") throws {
-    guard !requested.load(ordering: .relaxed) else {
-      throw PetarError(PETAR_CANCELLED, "interrupted; \(outcome)")
-    }
+    if Console.errorIsTerminal, shown.withLock({ $0.percent >= 0 }) { Console.error("\n") }
   }
 }

@@ -1,24 +1,27 @@
 import CPetar
+import PetarConsole
 
 /// What the person asked for.
-struct Arguments {
-  var model = "", pet = "", ct = "", mask = ""
-  var petUnit = PETAR_UNIT_SUV
-  var suvFactor = 0.0
-  var ctOutside = PETAR_CT_OUTSIDE_RELEASED
-  var question: String?
-  var maxTokens: Int32 = 0
-  var temperature: Float = 0
-  var topP: Float = 1
-  var seed: UInt64 = 0
-  var label: Int32 = 0
-  var eachLabel = false
-  var batch: Int32?
-  var json = false
-  var dump: String?
-  var threads: Int32 = 0
-  var isa: String?
-  var verify = false
+struct Request {
+  let model, pet, ct, mask: String
+  let petUnit: petar_unit
+  let suvFactor: Double
+  let ctOutside: petar_ct_outside
+  let question: String?
+  /// 0 for the model's.
+  let maxTokens: Int32
+  let temperature, topP: Float
+  let seed: UInt64
+  let label: Int32
+  let eachLabel: Bool
+  /// 0 for the library's choice.
+  let batch: Int32
+  let json: Bool
+  let dump: String?
+  /// 0 for all processors.
+  let threads: Int
+  let isa: String?
+  let verify: Bool
 
   static let help = """
     petar-describe - write the finding for one lesion of a PET/CT exam
@@ -74,75 +77,51 @@ struct Arguments {
       petar-describe --model petar-4b-q8.petar --pet suv.nii.gz --ct ct.nii.gz --mask lesions.nii.gz --label 3
 
     For research use only. Not a medical device.
+
     """
 
   /// - Throws: `UsageError`.
-  init(_ words: [String]) throws {
-    var rest = words[...]
-    func value(_ option: String) throws -> String {
-      guard let value = rest.popFirst() else { throw UsageError(message: "\(option) needs a value") }
-      return value
-    }
-    func number<Number: LosslessStringConvertible>(_ option: String, _: Number.Type = Number.self) throws -> Number {
-      let text = try value(option)
-      guard let number = Number(text) else {
-        let whole = (Number.self as? any FixedWidthInteger.Type).map { "whole number up to \($0.max)" }
-        throw UsageError(message: "\(option) needs a \(whole ?? "number"), not '\(text)'")
-      }
-      return number
-    }
-    func choice<Choice>(_ option: String, _ choices: KeyValuePairs<String, Choice>) throws -> Choice {
-      let text = try value(option)
-      guard let choice = choices.first(where: { $0.key == text }) else {
-        throw UsageError(message: "\(option) is \(choices.map(\.key).joined(separator: " or ")), not '\(text)'")
-      }
-      return choice.value
-    }
-    while let word = rest.popFirst() {
-      // "--name=value" is "--name value".
-      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-      let option = word.hasPrefix("--") ? parts[0] : word
-      if word.hasPrefix("--"), parts.count == 2 { rest = [parts[1]] + rest }
-      switch option {
-      case "--model": model = try value(option)
-      case "--pet": pet = try value(option)
-      case "--pet-unit": petUnit = try choice(option, ["suv": PETAR_UNIT_SUV, "bqml": PETAR_UNIT_BQML])
-      case "--suv-factor": suvFactor = try number(option)
-      case "--ct": ct = try value(option)
-      case "--mask": mask = try value(option)
-      case "--label": label = try number(option)
-      case "--each-label": eachLabel = true
-      case "--batch": batch = try number(option)
-      case "--ct-outside":
-        ctOutside = try choice(option, ["released": PETAR_CT_OUTSIDE_RELEASED, "air": PETAR_CT_OUTSIDE_AIR])
-      case "--question": question = try value(option)
-      case "--max-tokens": maxTokens = try number(option)
-      case "--temperature": temperature = try number(option)
-      case "--top-p": topP = try number(option)
-      case "--seed": seed = try number(option)
-      case "--json": json = true
-      case "--dump": dump = try value(option)
-      case "--threads": threads = try number(option)
-      case "--isa": isa = try value(option)
-      case "--verify": verify = true
-      default: throw UsageError(message: "'\(option)' is not an option")
-      }
-    }
-    for (option, path) in [("--model", model), ("--pet", pet), ("--ct", ct), ("--mask", mask)] where path.isEmpty {
-      throw UsageError(message: "\(option) is missing")
-    }
-    if eachLabel && (label != 0 || dump != nil) {
+  init(_ words: some Sequence<String>) throws {
+    let arguments = try Arguments(
+      words,
+      valued: [
+        "--model", "--pet", "--pet-unit", "--suv-factor", "--ct", "--mask", "--label", "--batch", "--ct-outside",
+        "--question", "--max-tokens", "--temperature", "--top-p", "--seed", "--dump", "--threads", "--isa",
+      ],
+      plain: ["--each-label", "--json", "--verify"])
+    try arguments.onlyOptions()
+    model = try arguments.required("--model")
+    pet = try arguments.required("--pet")
+    petUnit = try arguments.choice(
+      "--pet-unit", [("suv", PETAR_UNIT_SUV), ("bqml", PETAR_UNIT_BQML)], unlessGiven: PETAR_UNIT_SUV)
+    suvFactor = try arguments.number("--suv-factor", unlessGiven: 0)
+    ct = try arguments.required("--ct")
+    ctOutside = try arguments.choice(
+      "--ct-outside", [("released", PETAR_CT_OUTSIDE_RELEASED), ("air", PETAR_CT_OUTSIDE_AIR)],
+      unlessGiven: PETAR_CT_OUTSIDE_RELEASED)
+    mask = try arguments.required("--mask")
+    label = try arguments.wholeNumber("--label", unlessGiven: 0)
+    eachLabel = arguments.has("--each-label")
+    batch = try arguments.wholeNumber("--batch", in: 1...16, unlessGiven: 0)
+    question = arguments.value("--question")
+    maxTokens = try arguments.wholeNumber("--max-tokens", unlessGiven: 0)
+    temperature = try arguments.number("--temperature", unlessGiven: 0)
+    topP = try arguments.number("--top-p", unlessGiven: 1)
+    seed = try arguments.wholeNumber("--seed", unlessGiven: 0)
+    json = arguments.has("--json")
+    dump = arguments.value("--dump")
+    threads = try arguments.threads(unlessGiven: 0)
+    isa = arguments.value("--isa")
+    verify = arguments.has("--verify")
+
+    if eachLabel && (arguments.value("--label") != nil || dump != nil) {
       throw UsageError(message: "--each-label does not go with --label or --dump")
     }
-    if let batch, !eachLabel || !(1...16).contains(batch) {
-      throw UsageError(message: eachLabel ? "--batch is 1 to 16, not \(batch)" : "--batch goes with --each-label")
+    if !eachLabel && arguments.value("--batch") != nil {
+      throw UsageError(message: "--batch goes with --each-label")
     }
     if (petUnit == PETAR_UNIT_BQML) != (suvFactor != 0) {
       throw UsageError(message: "--pet-unit bqml and --suv-factor go together")
     }
   }
-}
-
-struct UsageError: Error {
-  let message: String
 }
