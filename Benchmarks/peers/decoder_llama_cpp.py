@@ -1,6 +1,7 @@
 """llama.cpp on a decoder of Phi-3-mini's shape with random weights: prefill, decode of one text, steps of eight.
 
     python decoder_llama_cpp.py make FILE.gguf [Q8_0|Q4_0]   writes the model (4 GB; Q4_0: 2 GB)
+    python decoder_llama_cpp.py mix Q8.gguf FILE.gguf        makes Q4_K_M of it, llama.cpp's mixture of 4 to 6 bits
     python decoder_llama_cpp.py run FILE.gguf                measures once and prints one JSON object
 
 Needs: gguf, numpy, llama-cpp-python built with CMAKE_ARGS=-DGGML_NATIVE=ON. The name of the file must not contain
@@ -82,6 +83,17 @@ def make(path: str, weights: str = "Q8_0") -> None:
     writer.close()
 
 
+def mix(source: str, path: str) -> None:
+    import llama_cpp
+
+    llama_cpp.llama_backend_init()
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
+    parameters.allow_requantize = True
+    if llama_cpp.llama_model_quantize(source.encode(), path.encode(), parameters) != 0:
+        raise SystemExit(f"llama.cpp cannot quantize {source}")
+
+
 def run(path: str) -> dict[str, Any]:
     import llama_cpp
 
@@ -102,6 +114,7 @@ def run(path: str) -> dict[str, Any]:
     load = time.perf_counter() - start
     description = ctypes.create_string_buffer(128)
     llama_cpp.llama_model_desc(model, description, len(description))
+    form = "".join(description.value.decode().split()[2:])  # of "phi3 4B Q4_K - Medium"
     memory = llama_cpp.llama_get_memory(context)
 
     def read(tokens: list[int], positions: list[int], texts: list[int], logits: list[bool]) -> float:
@@ -144,7 +157,7 @@ def run(path: str) -> dict[str, Any]:
         steps.append(read(tokens, [POSITIONS + index] * TEXTS, list(range(TEXTS)), [True] * TEXTS))
         tokens = [best(text) for text in range(TEXTS)]
     return {
-        "peer": f"llama.cpp (llama-cpp-python {llama_cpp.__version__}) {description.value.decode().split()[-1]}",
+        "peer": f"llama.cpp (llama-cpp-python {llama_cpp.__version__}) {form}",
         "system": llama_cpp.llama_print_system_info().decode(),
         "stages": {
             "load": [load],
@@ -158,5 +171,7 @@ def run(path: str) -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(*sys.argv[2:])
+    elif sys.argv[1] == "mix":
+        mix(*sys.argv[2:])
     else:
         print(json.dumps(run(sys.argv[2])))

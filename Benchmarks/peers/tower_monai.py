@@ -1,13 +1,15 @@
 """MONAI on one vision tower of PETAR-4B's shape with random f32 weights, as upstream runs it: a pass of 2049 tokens.
 
-    python tower_monai.py run                          measures once and prints one JSON object
+    python tower_monai.py run [int8]       measures once and prints one JSON object
 
+With int8, attention is PyTorch's fused one and linear layers are its dynamic int8, the fastest it has.
 Needs: monai, einops, torch, numpy.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Callable
 
 import numpy as np
@@ -16,7 +18,7 @@ from tower import HEADS, LAYERS, MLP, THREADS, WIDTH, measure
 VIEW, PATCH = (32, 256, 256), (4, 16, 16)
 
 
-def run() -> dict[str, Any]:
+def run(form: str = "f32") -> dict[str, Any]:
     import monai
     import torch
     from monai.networks.nets.vit import ViT
@@ -34,6 +36,10 @@ def run() -> dict[str, Any]:
             proj_type="perceptron",
             classification=True,
         ).eval()
+        if form == "int8":
+            for block in tower.blocks:
+                block.attn.use_flash_attention = True
+            tower = torch.ao.quantization.quantize_dynamic(tower, {torch.nn.Linear}, dtype=torch.qint8)
 
         def infer(x: np.ndarray) -> object:
             with torch.inference_mode():
@@ -41,8 +47,9 @@ def run() -> dict[str, Any]:
 
         return infer
 
-    return measure(f"MONAI {monai.__version__} f32", load)
+    name = "f32" if form == "f32" else f"on PyTorch {torch.__version__} {form}"
+    return measure(f"MONAI {monai.__version__} {name}", load)
 
 
 if __name__ == "__main__":
-    print(json.dumps(run()))
+    print(json.dumps(run(*sys.argv[2:])))

@@ -32,8 +32,9 @@ package enum Encoding: UInt32, Sendable, CaseIterable {
 /// q8 and q4 rows may be rotated: what is stored is W H, with H the orthonormal Walsh-Hadamard transform of blocks of
 /// columns, and W x is computed as (W H)(H x) by transforming the activations before they are rounded to int8. Decoders
 /// have a few channels of huge activations, which would leave their neighbours in a group almost no steps; H spreads each
-/// over its block (QuaRot, arXiv 2404.00456). On SmolLM2-135M, groups of 128, it takes the perplexity lost from 1.7 % to
-/// 0.1 %, less than groups of 32 lose without it, which cost 12 % more bytes (`Tests/Fixtures/study_group_size.py`).
+/// over its block (QuaRot, arXiv 2404.00456). On SmolLM2-135M, groups of 128, it takes the perplexity lost from 1.5 % to
+/// 0.3 %, as much as groups of 32 lose without it, which cost 12 % more bytes. Groups of 256 would lose 0.6 % and spare 2
+/// to 4 % of a layer's time (`Tests/Fixtures/study_group_size.py`).
 ///
 /// q4 takes 4.5625 bits for a value where groups are full. Rotated weights are normal numbers, and where these have little
 /// room a scale for few columns gains most; multipliers make it cheap and keep products whole. `Tests/Fixtures/study_q4.py`
