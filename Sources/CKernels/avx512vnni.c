@@ -15,9 +15,10 @@
  * weights in the first-level cache). 7 x 2 gain half of that, 12 x 2, 6 x 4 and 5 x 4 nothing.
  *
  * With groups of 128 a total costs a conversion, a product and a sum beside 32 VPDPBUSD. Where all of them go to the same
- * two units (Emerald Rapids) 91 % of the peak is the most there is, where the conversion does not (Zen 4) 94 %. Asking
- * early for the lines that are written gained 5 % at 768 columns. Attention has weights to make between the products:
- * 4 x 4. */
+ * two units (Emerald Rapids) 91 % of the peak is the most there is, where the conversion does not (Zen 4) 94 %. A scale of
+ * the activations for each rotated block, and not each group, would lose no more (`study_group_size.py`) and spare most of
+ * the products; that is not done. Asking early for the lines that are written gained 5 % at 768 columns. Attention has
+ * weights to make between the products: 4 x 4. */
 #define PK_TABLE pk_avx512vnni
 #define PK_NAME "avx512vnni"
 #define PK_ROWS 6

@@ -12,7 +12,8 @@ package enum Console {
     if outIsIncomplete || write(text, to: STDOUT_FILENO) { return }
     let reason = String(cString: strerror(errno))
     outFailed.store(true, ordering: .relaxed)
-    error("standard output cannot be written, the rest is lost: \(reason)\n")
+    let tool = CommandLine.arguments.first?.split(separator: "/").last ?? "petar"
+    error("\(tool): standard output cannot be written, the rest is lost: \(reason)\n")
   }
 
   package static func error(_ text: String) { _ = write(text, to: STDERR_FILENO) }

@@ -3,7 +3,7 @@
 Simulates symmetric int8 (+-127) weights with one scale for each group of K in a row, and int8 activations with one
 scale for each token or for each group of a token, in every linear layer, the head and the embedding. "twice" is int8
 of what a first int8 left over, about 15 bits; "rotated" is what q8 files hold: rows and activations go through the
-Walsh-Hadamard transform first. Prints a table:
+Walsh-Hadamard transform first; "block" is a scale for all that one transform spans. Prints a table:
 
     python study_group_size.py [--windows 5] [--length 512]
 """
@@ -37,9 +37,14 @@ def fake_int8(values: torch.Tensor, group: int) -> torch.Tensor:
     return rounded
 
 
+def rotation(values: torch.Tensor) -> int:
+    """The widest transform: the largest power of two that divides K."""
+    return values.shape[-1] & -values.shape[-1]
+
+
 def hadamard(values: torch.Tensor) -> torch.Tensor:
-    """The orthonormal transform of blocks along K, as wide as the largest power of two that divides K."""
-    block = values.shape[-1] & -values.shape[-1]
+    """The orthonormal transform of blocks along K."""
+    block = rotation(values)
     result = values.reshape(-1, block)
     distance = 1
     while distance < block:
@@ -138,6 +143,7 @@ def main() -> None:
         rotated = partial(fake_rotated, group=group)
         row(f"rotated, group {label} / f32", rotated, None)
         row(f"rotated, group {label} / group {label}", rotated, rotated)
+        row(f"rotated, group {label} / block", rotated, lambda x: fake_rotated(x, rotation(x)))
     print(f"{time.monotonic() - started:.0f} s")
 
 
