@@ -60,10 +60,14 @@ def test_finding_is_complete(model: petar.Model, finding: petar.Finding) -> None
     assert finding.geometry and finding.model["name"]
 
 
-def test_random_weights_say_so(models_dir: Path, exam: Exam) -> None:
+def test_warnings_are_in_the_finding_and_in_the_log(
+    models_dir: Path, exam: Exam, caplog: pytest.LogCaptureFixture
+) -> None:
     with petar.Model(models_dir / "demo-q8.petar") as demo:
         finding = demo.describe(exam.pet, exam.ct, exam.lesions, label=1, max_tokens=1)
     assert any("random" in warning for warning in finding.warnings)
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "petar"]
+    assert logged == [("WARNING", warning) for warning in finding.warnings]
 
 
 def test_question_changes_the_prompt(model: petar.Model, finding: petar.Finding) -> None:
