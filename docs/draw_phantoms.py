@@ -1,6 +1,6 @@
 """Draw exams of a phantom data set as a physician looks at them. Needs numpy, nibabel and matplotlib.
 
-petar-train phantom --exams 12 --seed 1 --out phantoms
+petar-train phantom --exams 20 --seed 1 --out phantoms
 python docs/draw_phantoms.py phantoms docs/figures
 """
 
