@@ -66,7 +66,14 @@ package struct Arguments {
   package func has(_ name: String) -> Bool { flags.contains(name) }
   package func value(_ name: String) -> String? { values[name] }
 
+  /// A path: an empty one is a variable that a script left unset.
   package func required(_ name: String) throws -> String {
+    let value = try given(name)
+    guard !value.isEmpty else { throw UsageError(message: "\(name) is missing") }
+    return value
+  }
+
+  private func given(_ name: String) throws -> String {
     guard let value = values[name] else { throw UsageError(message: "\(name) is missing") }
     return value
   }
@@ -76,7 +83,7 @@ package struct Arguments {
     _ name: String, in range: ClosedRange<Number> = Number.min...Number.max, unlessGiven standard: Number? = nil
   ) throws -> Number {
     if value(name) == nil, let standard { return standard }
-    let text = try required(name)
+    let text = try given(name)
     guard let number = Number(text), range.contains(number) else {
       throw UsageError(
         message: "\(name) \(text): a whole number in \(range.lowerBound)...\(range.upperBound) is expected")
@@ -96,18 +103,29 @@ package struct Arguments {
     _ name: String, _ choices: [(name: String, value: Choice)], unlessGiven standard: Choice? = nil
   ) throws -> Choice {
     if value(name) == nil, let standard { return standard }
-    let text = try required(name)
-    guard let choice = choices.first(where: { $0.name == text }) else {
-      throw UsageError(message: "\(name) \(text): it is one of \(choices.map(\.name).joined(separator: ", "))")
-    }
-    return choice.value
+    return try pick(try given(name), name, choices)
   }
 
   /// nil where the option is not given.
   package func choice<Choice: RawRepresentable & CaseIterable>(_ name: String) throws -> Choice?
   where Choice.RawValue == String {
-    guard value(name) != nil else { return nil }
-    return try choice(name, Choice.allCases.map { ($0.rawValue, $0) })
+    try value(name).map { try pick($0, name, Choice.allCases.map { ($0.rawValue, $0) }) }
+  }
+
+  /// What is given with commas between; nothing where the option is not given.
+  package func choices<Choice: RawRepresentable & CaseIterable & Hashable>(_ name: String) throws -> Set<Choice>
+  where Choice.RawValue == String {
+    let all = Choice.allCases.map { (name: $0.rawValue, value: $0) }
+    return Set(try (value(name) ?? "").split(separator: ",").map { try pick(String($0), name, all) })
+  }
+
+  private func pick<Choice>(
+    _ text: String, _ name: String, _ choices: [(name: String, value: Choice)]
+  ) throws -> Choice {
+    guard let choice = choices.first(where: { $0.name == text }) else {
+      throw UsageError(message: "\(name) \(text): it is one of \(choices.map(\.name).joined(separator: ", "))")
+    }
+    return choice.value
   }
 
   /// The value of `--threads`.

@@ -47,8 +47,7 @@ struct Options {
 
   /// - Throws: `UsageError`.
   init(_ words: some Sequence<String>) throws {
-    let arguments = try Arguments(
-      words, valued: ["--threads", "--repeat", "--isa", "--findings"], plain: ["--json"])
+    let arguments = try Arguments(words, valued: ["--threads", "--repeat", "--isa", "--findings"], plain: ["--json"])
     model = try arguments.single("FILE.petar")
     json = arguments.has("--json")
     threads = try arguments.threads()

@@ -1,4 +1,5 @@
 import Petar
+import PetarConsole
 
 /// Everything that was measured, for people and for machines.
 struct Report {
@@ -136,26 +137,4 @@ extension Machine.Limit {
     case .bf16: "bf16_operations"
     }
   }
-}
-
-extension String {
-  /// Filled with spaces: on the right, or on the left for a negative width.
-  fileprivate func padded(_ width: Int) -> String {
-    let fill = String(repeating: " ", count: max(abs(width) - count, 0))
-    return width < 0 ? fill + self : self + fill
-  }
-}
-
-/// With so many digits behind the point.
-private func decimal(_ value: Double, digits: Int) -> String {
-  guard value.isFinite, abs(value) < 1e12 else { return "-" }
-  var (power, scaled) = (1, value)
-  for _ in 0..<digits {
-    power *= 10
-    scaled *= 10
-  }
-  let whole = Int(scaled.rounded().magnitude)
-  let fraction = String(whole % power)
-  let zeros = String(repeating: "0", count: digits - fraction.count)
-  return (scaled.rounded() < 0 ? "-" : "") + "\(whole / power)" + (digits > 0 ? "." + zeros + fraction : "")
 }

@@ -107,11 +107,3 @@ extension Arguments {
   /// The value of `--weights`.
   func weights() throws -> Encoding { try choice("--weights", Encoding.allCases.map { ("\($0)", $0) }) }
 }
-
-extension String {
-  /// Filled with spaces: on the right, or on the left for a negative width.
-  func padded(_ width: Int) -> String {
-    let fill = String(repeating: " ", count: max(abs(width) - count, 0))
-    return width < 0 ? fill + self : self + fill
-  }
-}

@@ -28,7 +28,7 @@ enum InspectCommand {
       ("weights", "\(file.weightsType), \(file.parameterCount) parameters"),
       (
         "matrices",
-        file.weightsByEncoding.map { "\($0.parameters) of \(hundredths($0.bits)) bits in \($0.encoding)" }
+        file.weightsByEncoding.map { "\($0.parameters) of \(decimal($0.bits, digits: 2)) bits in \($0.encoding)" }
           .joined(separator: ", ")
       ),
       ("views", "\(extent(model.views.extent)) voxels (z, y, x) in patches of \(extent(model.vision.patch))"),
@@ -74,12 +74,6 @@ enum InspectCommand {
     }
     return lines.map { $0.padded(16) + $1 }.joined(separator: "\n")
   }
-}
-
-/// Two digits after the point.
-private func hundredths(_ value: Double) -> String {
-  let whole = Int((value * 100).rounded())
-  return "\(whole / 100).\(whole / 10 % 10)\(whole % 10)"
 }
 
 /// `petar-convert verify FILE`

@@ -28,7 +28,7 @@ final class ProgressLine {
     if stage == "decode" && streams && Console.outIsTerminal { return clear() }
     let filled = Int(fraction * 30)
     let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
-    let line = "\r\(stage.padded(to: 8))[\(bar)] \(Int(fraction * 100)) %\u{1B}[K"
+    let line = "\r\(stage.padded(8))[\(bar)] \(Int(fraction * 100)) %\u{1B}[K"
     if line != shown {
       Console.error(line)
       shown = line
@@ -38,11 +38,5 @@ final class ProgressLine {
   func clear() {
     if !shown.isEmpty { Console.error("\r\u{1B}[K") }
     shown = ""
-  }
-}
-
-extension String {
-  fileprivate func padded(to width: Int) -> String {
-    count < width ? self + String(repeating: " ", count: width - count) : self
   }
 }

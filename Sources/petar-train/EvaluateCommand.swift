@@ -1,5 +1,4 @@
 import CPetar
-import Glibc
 import Petar
 import PetarConsole
 import PetarTraining
@@ -62,7 +61,7 @@ enum EvaluateCommand {
     let dataset = try Dataset(folder: arguments.positionals[1])
     let questions = try dataset.questions(selection)
     let folder = try arguments.value("--out").map { try EvaluationFolder($0) }
-    let evaluator = try Evaluator(model, dataset, omitted: try arguments.omittedInputs(), threads: threads)
+    let evaluator = try Evaluator(model, dataset, omitted: try arguments.choices("--without"), threads: threads)
     for warning in model.warnings { Console.error("petar-train: warning: \(warning)\n") }
 
     let evaluation = try evaluate(evaluator, questions, selection, folder)
@@ -115,20 +114,5 @@ enum EvaluateCommand {
       throw PetarError(PETAR_ERROR_BAD_FILE, "\(count); mend the exams named above, or pass --skip-broken")
     }
     Console.error("petar-train: \(count)\n")
-  }
-}
-
-extension Arguments {
-  /// The value of `--without`.
-  func omittedInputs() throws -> Set<OmittedInput> {
-    let names = value("--without")?.split(separator: ",").map(String.init) ?? []
-    return Set(
-      try names.map { name in
-        guard let input = OmittedInput(rawValue: name) else {
-          let known = OmittedInput.allCases.map(\.rawValue).joined(separator: ", ")
-          throw UsageError(message: "--without \(name): the inputs are \(known)")
-        }
-        return input
-      })
   }
 }

@@ -1,3 +1,4 @@
+import PetarConsole
 import PetarTraining
 
 /// An evaluation for people: a table of scores, the most frequent errors, findings beside their truth.
@@ -24,7 +25,7 @@ struct EvaluationText {
     if !confusions.isEmpty {
       lines += ["", "Most frequent errors: truth -> said"]
       lines += confusions.map { confusion, count in
-        "  \(Self.right(String(count), 4))  \(Self.left(confusion.field, 11))"
+        "  \("\(count)".padded(-4))  \(confusion.field.padded(11))"
           + "\(confusion.truth ?? "(none)") -> \(Self.short(confusion.said ?? "(not said)"))"
       }
     }
@@ -49,8 +50,8 @@ struct EvaluationText {
   private static func row(_ name: String, _ score: Proportion) -> String {
     guard let share = score.share, let interval = score.interval else { return name }
     let right = tenths(score.right)
-    return left(name, 18) + Self.right(right.hasSuffix(".0") ? String(right.dropLast(2)) : right, 7)
-      + Self.right(String(score.count), 7) + Self.right(tenths(100 * share), 8) + "   "
+    return name.padded(18) + (right.hasSuffix(".0") ? String(right.dropLast(2)) : right).padded(-7)
+      + "\(score.count)".padded(-7) + tenths(100 * share).padded(-8) + "   "
       + "\(tenths(100 * interval.lowerBound)) to \(tenths(100 * interval.upperBound))"
   }
 
@@ -68,20 +69,8 @@ struct EvaluationText {
       }
   }
 
-  /// One decimal.
-  private static func tenths(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths / 10).\(tenths % 10)"
-  }
+  private static func tenths(_ value: Double) -> String { decimal(value, digits: 1) }
 
   /// Cut where a model has gone astray.
   private static func short(_ text: String) -> String { text.count > 60 ? text.prefix(60) + "..." : text }
-
-  private static func left(_ text: String, _ width: Int) -> String {
-    text + String(repeating: " ", count: max(width - text.count, 1))
-  }
-
-  private static func right(_ text: String, _ width: Int) -> String {
-    String(repeating: " ", count: max(width - text.count, 0)) + text
-  }
 }

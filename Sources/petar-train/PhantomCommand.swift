@@ -98,10 +98,5 @@ enum PhantomCommand {
     values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
   }
 
-  /// Three decimals.
-  private static func percent(_ share: Double) -> String {
-    let thousandths = Int((share * 100_000).rounded())
-    let digits = String(thousandths % 1000)
-    return "\(thousandths / 1000)." + String(repeating: "0", count: 3 - digits.count) + digits
-  }
+  private static func percent(_ share: Double) -> String { decimal(100 * share, digits: 3) }
 }

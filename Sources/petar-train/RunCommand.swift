@@ -43,7 +43,7 @@ enum RunCommand {
     let recipe = try Recipe(path: try arguments.single("RECIPE.json"))
     var settings = TrainingRun.Settings(data: try arguments.required("--data"), output: try arguments.required("--out"))
     settings.seed = try arguments.wholeNumber("--seed", unlessGiven: settings.seed)
-    settings.omitted = try arguments.omittedInputs()
+    settings.omitted = try arguments.choices("--without")
     settings.threads = try arguments.threads()
 
     Interrupt.watch()

@@ -23,6 +23,7 @@ import Testing
     #expect(try one.wholeNumber("--count") == -3)
     #expect(try arguments("--colour", "--json").value("--colour") == "--json")
     #expect(try arguments("-").single("file") == "-")
+    #expect(try arguments("--colour", "green,red").choices("--colour") == Set(Colour.allCases))
   }
 
   @Test("What is not given has its standard") func standards() throws {
@@ -30,6 +31,7 @@ import Testing
     #expect(try none.wholeNumber("--count", in: 1...9, unlessGiven: 0) == 0)
     #expect(try none.number("--share", unlessGiven: 0.5) == 0.5)
     #expect(try none.choice("--colour") as Colour? == nil)
+    #expect(try none.choices("--colour") == Set<Colour>())
     #expect(try none.threads(unlessGiven: 7) == 7)
     try none.onlyOptions()
   }
@@ -44,6 +46,7 @@ import Testing
     #expect(message { try arguments("a", "b").single("file") } == "one file is expected, b is one more word than that")
     #expect(message { try arguments("a").onlyOptions() } == "a: only options are expected here")
     #expect(message { try arguments().required("-o") } == "-o is missing")
+    #expect(message { try arguments("-o", "").required("-o") } == "-o is missing")
     #expect(message { try arguments().wholeNumber("--count", in: 1...9) } == "--count is missing")
     for text in ["10", "0", "1.5", "two", ""] {
       #expect(
@@ -58,6 +61,9 @@ import Testing
         == "--share half: a number is expected")
     #expect(
       message { try arguments("--colour", "blue").choice("--colour") as Colour? }
+        == "--colour blue: it is one of red, green")
+    #expect(
+      message { try arguments("--colour", "red,blue").choices("--colour") as Set<Colour> }
         == "--colour blue: it is one of red, green")
     #expect(message { try arguments("--threads", "0").threads() } != nil)
   }
