@@ -311,8 +311,10 @@ void petar_batch_params_init(petar_batch_params *params, size_t struct_size);
 
 /* Describes count lesions (at most 1048576), of one exam or of several, all with the same params (may be NULL). The
  * decoder fetches its weights once for all lesions that are side by side, so that many take much less time than one by
- * one, and each gets the text that it would get alone, bit for bit. on_finding is called exactly once for each index
- * below count, in the order in which they end. What fails for one lesion stops none of the others.
+ * one, and each gets the text that it would get alone, bit for bit. Neighbours in exams share the preparation of one PET
+ * and CT, and a tower's pass over the same whole view of the CT: lesions at one height, or of a scan of up to 24 cm.
+ * on_finding is called exactly once for each index below count, in the order in which they end. What fails for one
+ * lesion stops none of the others.
  * params->on_token must be NULL; on_progress counts all lesions together. exams[i].struct_size is the same for all.
  * Returns PETAR_OK when all lesions were described, PETAR_CANCELLED if it was cancelled, otherwise the status and
  * message of the first lesion that failed. A call that is refused (an invalid argument or question, PETAR_ERROR_BUSY)

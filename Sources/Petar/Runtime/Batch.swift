@@ -13,6 +13,8 @@ final class Batch {
   private let maxTokens: Int
   private let logits: Buffer<Float>
   private var shared = PreparedExam()
+  /// nil where there is no other lesion.
+  private let sharedPass: SharedPass?
   private var lanes: [Lane] = []
   /// Exams that have been begun, and those that are finished or have failed.
   private var begun = 0
@@ -28,6 +30,7 @@ final class Batch {
   ) throws {
     self.session = session
     self.exams = exams
+    sharedPass = exams.count > 1 ? SharedPass() : nil
     self.request = request
     self.side = min(max(side, 1), Self.mostRows)
     self.observer = observer
@@ -97,7 +100,7 @@ final class Batch {
     observer.onWarnings(model.warnings + views.warnings)
 
     clock = Stopwatch()
-    let vision = try session.tokens(of: views) { report("encode", $0) }
+    let vision = try session.tokens(of: views, shared: sharedPass) { report("encode", $0) }
     timings.encode = clock.seconds
 
     clock = Stopwatch()

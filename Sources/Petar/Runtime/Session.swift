@@ -106,9 +106,11 @@ package final class Session: @unchecked Sendable {
     return views
   }
 
-  func tokens(of views: Views, _ progress: (Double) -> Void) throws -> Buffer<Float> {
+  func tokens(
+    of views: Views, shared: SharedPass? = nil, _ progress: (Double) -> Void
+  ) throws -> Buffer<Float> {
     let encoder = VisionEncoder(
-      model: model.description, weights: model.vision, compute: compute, scratch: scratch,
+      model: model.description, weights: model.vision, compute: compute, scratch: scratch, shared: shared,
       checkpoint: { try self.checkCancelled() })
     return try encoder.encode(views, progress: progress)
   }

@@ -7,6 +7,8 @@ package struct VisionEncoder {
   let weights: VisionWeights
   let compute: Compute
   let scratch: Scratch
+  /// Given with every lesion of an exam; nil keeps nothing.
+  let shared: SharedPass?
   /// Called between layers; throws to stop (cancellation).
   let checkpoint: () throws -> Void
 
@@ -28,11 +30,17 @@ package struct VisionEncoder {
       $0.mlpIn.weight.layout.encoding.isInt8 && $0.mlpOut.weight.layout.encoding.isInt8
     }
     let workspace = try Workspace(model, attention: int8 ? .int8 : .f32, int8Perceptrons: int8Perceptrons)
-    for view in [views.global, views.focal] {
-      try run(weights.pet, view.pet.base, mask: view.mask.base, into: workspace, step)
-      add(workspace, to: features, column: 0, skip: weights.pet.classToken == nil ? 0 : 1)
-      try run(weights.ct, view.ct.base, mask: nil, into: workspace, step)
-      add(workspace, to: features, column: width, skip: weights.ct.classToken == nil ? 0 : 1)
+    for (view, shared) in [(views.global, shared), (views.focal, nil)] {
+      let pet = try run(weights.pet, view.pet.base, mask: view.mask.base, into: workspace, step)
+      add(pet, to: features, column: 0)
+      if let known = shared?.tokens(of: view.ct) {
+        add(known, to: features, column: width)
+        done += Double(model.vision.layers)
+      } else {
+        let ct = try run(weights.ct, view.ct.base, mask: nil, into: workspace, step)
+        add(ct, to: features, column: width)
+        try shared?.keep(ct, count: tokens * width, of: view.ct)
+      }
     }
     return try project(try pool(features))
   }
@@ -58,11 +66,12 @@ package struct VisionEncoder {
     }
   }
 
-  /// One tower on one image; leaves the normalized tokens (class token first, if any) in `workspace.hidden`.
+  /// One tower on one image.
+  /// - Returns: the normalized tokens without the class token, in `workspace`.
   private func run(
     _ tower: VisionTower, _ image: UnsafePointer<Float>, mask: UnsafePointer<Float>?, into workspace: Workspace,
     _ step: () throws -> Void
-  ) throws {
+  ) throws -> UnsafePointer<Float> {
     let (tokens, width) = (model.tokenGrid.count, model.vision.width)
     let hidden = workspace.hidden.base
     let first = tower.classToken == nil ? 0 : 1
@@ -89,6 +98,7 @@ package struct VisionEncoder {
       try step()
     }
     compute.layerNorm(hidden, rows: rows, width: width, normalization(tower.norm), into: hidden)
+    return UnsafePointer(embedded)
   }
 
   private func normalization(_ norm: VisionTower.LayerNorm) -> LayerNormalization {
@@ -157,13 +167,11 @@ package struct VisionEncoder {
       patches, rows: grid.count, layer.weight, bias: layer.bias?.base, into: out, epilogue, scratch: scratch)
   }
 
-  /// Adds a pass's tokens, the class token left out, to columns `column...` of the features.
-  private func add(_ workspace: Workspace, to features: Buffer<Float>, column: Int, skip: Int) {
+  /// Adds a pass's tokens to columns `column...` of the features.
+  private func add(_ tokens: UnsafePointer<Float>, to features: Buffer<Float>, column: Int) {
     let width = model.vision.width
     for token in 0..<model.tokenGrid.count {
-      compute.add(
-        features.base + token * 2 * width + column, workspace.hidden.base + (token + skip) * width, rows: 1,
-        width: width)
+      compute.add(features.base + token * 2 * width + column, tokens + token * width, rows: 1, width: width)
     }
   }
 

@@ -80,6 +80,48 @@ import Testing
     #expect(try describe(session(model), exams, request, side: 16).tokens == alone)
   }
 
+  /// A whole view spans 80 slices on either side of the lesion's middle: the CT's is the same for two lesions at one
+  /// height, and for all lesions of a short scan.
+  @Test("Lesions with the same view of the CT share its pass", arguments: [Encoding.f32, .q8])
+  func sharedPass(_ weights: Encoding) throws {
+    let model = try tinyModel(weights)
+    func exams(slices: Int) throws -> [Exam] {
+      let shape = SIMD3(20, 18, slices)
+      let ct = try ImagingPhantom.volume(shape, ImagingPhantom.affine(spacing: SIMD3(3, 3, 3)), .hu) {
+        Float(($0.x &+ $0.y &* 5 &+ $0.z &* $0.z) % 23 &* 10)
+      }
+      return try [(5, 20), (12, 20), (12, 50), (5, 20)].map { x, z in
+        var exam = try ImagingPhantom.exam(shape, lesion: ImagingPhantom.ball(SIMD3(x, 9, z), 2))
+        exam.ct = ct
+        return exam
+      }
+    }
+    #expect(try encodedLayers(model, exams(slices: 120)) == [4, 3, 4, 4])
+    #expect(try encodedLayers(model, exams(slices: 60)) == [4, 3, 3, 3])
+  }
+
+  /// How many layers of towers each lesion took in a batch, whose texts have to be those of lesions alone.
+  private func encodedLayers(_ model: Model, _ exams: [Exam]) throws -> [Int] {
+    var request = DescribeRequest()
+    request.maxTokens = 20
+    request.temperature = 1.5
+    request.seed = 7
+    let alone = try exams.map { try session(model).describe($0, request).tokens }
+    #expect(Set(alone).count > 1)
+    var layers = [Int](repeating: 0, count: exams.count)
+    var observer = DescribeObserver()
+    observer.onProgress = { stage, fraction in
+      // A lesion's last layer stands at its end.
+      if "\(stage)" == "encode" { layers[Int((fraction * 4).rounded(.up)) - 1] += 1 }
+    }
+    var tokens = [[Int32]](repeating: [], count: exams.count)
+    try session(model).describe(exams, request, side: 2, observer: observer) { index, result in
+      tokens[index] = (try? result.get())?.tokens ?? []
+    }
+    #expect(tokens == alone)
+    return layers
+  }
+
   @Test func whatFailsForOneLesionStopsNoOther() throws {
     let model = try tinyModel(.f32)
     var exams = try exams()
