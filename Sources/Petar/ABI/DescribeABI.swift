@@ -63,7 +63,7 @@ public func petar_describe_batch(
     }
     var first: PetarError?
     try handle.session.describe(
-      exams, try request(params), side: batch.width == 0 ? 8 : Int(batch.width), observer: observer(handle, params)
+      exams, try request(params), width: batch.width == 0 ? 8 : Int(batch.width), observer: observer(handle, params)
     ) { index, result in
       switch result {
       case .success(let finding): onFinding(batch.user_data, index, PETAR_OK, "", hand(Handle(finding)))

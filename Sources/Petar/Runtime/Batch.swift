@@ -5,7 +5,7 @@ final class Batch {
   private let session: Session
   private let exams: [Exam]
   private let request: DescribeRequest
-  private let side: Int
+  private let width: Int
   private let observer: DescribeObserver
   private let onResult: (Int, Result<Finding, PetarError>) -> Void
 
@@ -25,14 +25,14 @@ final class Batch {
 
   /// What is wrong with the question is said here, before the long work.
   init(
-    _ session: Session, _ exams: [Exam], _ request: DescribeRequest, side: Int, _ observer: DescribeObserver,
+    _ session: Session, _ exams: [Exam], _ request: DescribeRequest, width: Int, _ observer: DescribeObserver,
     _ onResult: @escaping (Int, Result<Finding, PetarError>) -> Void
   ) throws {
     self.session = session
     self.exams = exams
     sharedPass = exams.count > 1 ? SharedPass() : nil
     self.request = request
-    self.side = min(max(side, 1), Self.mostRows)
+    self.width = min(max(width, 1), Self.mostRows)
     self.observer = observer
     self.onResult = onResult
     let description = session.model.description
@@ -52,7 +52,7 @@ final class Batch {
   func run() throws {
     do {
       while begun < exams.count || !lanes.isEmpty {
-        while lanes.count < side, begun < exams.count {
+        while lanes.count < width, begun < exams.count {
           begun += 1
           try begin(begun - 1)
           try session.checkCancelled()

@@ -51,12 +51,12 @@ extension Session {
     _ exam: Exam, _ request: DescribeRequest = .init(), observer: DescribeObserver = .init()
   ) throws -> Finding {
     var result: Result<Finding, PetarError>?
-    try describe([exam], request, side: 1, observer: observer) { result = $1 }
+    try describe([exam], request, width: 1, observer: observer) { result = $1 }
     guard let result else { throw PetarError(PETAR_ERROR_INTERNAL, "the lesion was lost on its way") }
     return try result.get()
   }
 
-  /// Describes lesions, up to `side` of them side by side: six arrays, vision tokens and prompt of one after the other,
+  /// Describes lesions, up to `width` of them side by side: six arrays, vision tokens and prompt of one after the other,
   /// then a token or more of each in every reading of the decoder. Those that are finished leave, others enter. Each
   /// text is the one that the lesion described alone would get, bit for bit.
   ///
@@ -64,13 +64,13 @@ extension Session {
   /// - Throws: what is wrong with the request, before any work, and `PETAR_CANCELLED`, after `onResult` was told so for
   ///   every exam that was not finished.
   package func describe(
-    _ exams: [Exam], _ request: DescribeRequest = .init(), side: Int, observer: DescribeObserver = .init(),
+    _ exams: [Exam], _ request: DescribeRequest = .init(), width: Int, observer: DescribeObserver = .init(),
     onResult: (Int, Result<Finding, PetarError>) -> Void
   ) throws {
     try request.validate()
     try exclusively {
       try withoutActuallyEscaping(onResult) { onResult in
-        try Batch(self, exams, request, side: side, observer, onResult).run()
+        try Batch(self, exams, request, width: width, observer, onResult).run()
       }
     }
   }

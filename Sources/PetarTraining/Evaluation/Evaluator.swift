@@ -19,7 +19,7 @@ package struct Evaluator {
   }
 
   /// Questions described side by side.
-  private static let side = 8
+  private static let width = 8
   /// Exams held in memory at a time.
   private static let mostExams = 4
 
@@ -52,7 +52,7 @@ package struct Evaluator {
     var chunks: [[Int]] = []
     var exams = 0
     for group in groups {
-      if let last = chunks.last, questions[last[0]].question == questions[group[0]].question, last.count < side,
+      if let last = chunks.last, questions[last[0]].question == questions[group[0]].question, last.count < width,
         exams < mostExams
       {
         chunks[chunks.count - 1] += group
@@ -100,7 +100,7 @@ package struct Evaluator {
         do { try checkpoint() } catch { session.cancel() }
       }
       do {
-        try session.describe(exams, request, side: Self.side, observer: observer) { at, result in
+        try session.describe(exams, request, width: Self.width, observer: observer) { at, result in
           let index = asked[at]
           switch result {
           case .success(let finding): onAnswer(index, Answer(questions[index], .said(finding.text)))

@@ -18,11 +18,11 @@ import Testing
 
   /// Tokens of each lesion, and the passes that all of them took together.
   private func describe(
-    _ session: Session, _ exams: [Exam], _ request: DescribeRequest, side: Int
+    _ session: Session, _ exams: [Exam], _ request: DescribeRequest, width: Int
   ) throws -> (tokens: [[Int32]], passes: Int) {
     var tokens = [[Int32]](repeating: [], count: exams.count)
     var passes = 0
-    try session.describe(exams, request, side: side) { index, result in
+    try session.describe(exams, request, width: width) { index, result in
       do {
         let finding = try result.get()
         tokens[index] = finding.tokens
@@ -56,11 +56,11 @@ import Testing
       #expect(Set(alone).count > 1 && Set(alone.map(\.count)).count > 1)
       for drafts in [false, true] {
         request.drafts = drafts
-        for (side, threads) in [(1, 3), (3, 2), (7, 1)] {
-          let together = try describe(session(model, threads: threads), exams, request, side: side)
+        for (width, threads) in [(1, 3), (3, 2), (7, 1)] {
+          let together = try describe(session(model, threads: threads), exams, request, width: width)
           #expect(together.tokens == alone)
           // Seven leave each other room for one drafted token, which may not be worth it.
-          #expect(drafts && side < 7 ? together.passes < passes : together.passes <= passes, "\(side) side by side")
+          #expect(drafts && width < 7 ? together.passes < passes : together.passes <= passes, "\(width) side by side")
         }
       }
     }
@@ -77,7 +77,7 @@ import Testing
     request.seed = 7
     let alone = try exams.map { try session(model).describe($0, request).tokens }
     #expect(Set(alone.map(\.count)).count > 1)
-    #expect(try describe(session(model), exams, request, side: 16).tokens == alone)
+    #expect(try describe(session(model), exams, request, width: 16).tokens == alone)
   }
 
   /// A whole view spans 80 slices on either side of the lesion's middle: the CT's is the same for two lesions at one
@@ -115,7 +115,7 @@ import Testing
       if "\(stage)" == "encode" { layers[Int((fraction * 4).rounded(.up)) - 1] += 1 }
     }
     var tokens = [[Int32]](repeating: [], count: exams.count)
-    try session(model).describe(exams, request, side: 2, observer: observer) { index, result in
+    try session(model).describe(exams, request, width: 2, observer: observer) { index, result in
       tokens[index] = (try? result.get())?.tokens ?? []
     }
     #expect(tokens == alone)
@@ -130,7 +130,7 @@ import Testing
     request.maxTokens = 5
     let session = try session(model)
     var ended: [Int] = []
-    try session.describe(exams, request, side: 3) { index, result in
+    try session.describe(exams, request, width: 3) { index, result in
       ended.append(index)
       switch result {
       case .success: #expect(index != 2)
@@ -149,7 +149,7 @@ import Testing
     observer.onToken = { index, _, _ in if index == 4 { session.cancel() } }
     var statuses: [Int: petar_status] = [:]
     let error = #expect(throws: PetarError.self) {
-      try session.describe(exams(), request, side: 2, observer: observer) { index, result in
+      try session.describe(exams(), request, width: 2, observer: observer) { index, result in
         #expect(statuses[index] == nil)
         if case .failure(let error) = result { statuses[index] = error.status } else { statuses[index] = PETAR_OK }
       }
@@ -158,7 +158,7 @@ import Testing
     #expect(statuses.count == 7)
     #expect(statuses[0] == PETAR_OK && statuses[4] == PETAR_CANCELLED && statuses[6] == PETAR_CANCELLED)
     // The session goes on.
-    #expect(try describe(session, exams(), request, side: 7).tokens.allSatisfy { !$0.isEmpty })
+    #expect(try describe(session, exams(), request, width: 7).tokens.allSatisfy { !$0.isEmpty })
   }
 
   @Test func progressGrowsInEveryStage() throws {
@@ -171,7 +171,7 @@ import Testing
       #expect(fraction >= last["\(stage)"] ?? 0 && fraction <= 1, "\(stage): \(fraction) after \(last)")
       last["\(stage)"] = fraction
     }
-    try session(model).describe(exams(), request, side: 3, observer: observer) { _, _ in }
+    try session(model).describe(exams(), request, width: 3, observer: observer) { _, _ in }
     #expect(last == ["prepare": 1, "encode": 1, "prefill": 1, "decode": 1])
   }
 
