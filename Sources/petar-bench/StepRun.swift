@@ -1,7 +1,8 @@
 import Petar
 
 /// Times one reading of the decoder for several texts side by side, a token each, behind as many positions as a lesion
-/// has. The texts are copies of one another: what they say does not matter to the time.
+/// has, with room for an answer of the model's length. The texts are copies of one another: what they say does not matter
+/// to the time.
 final class StepRun {
   private(set) var stages: [Stage]
   private let decoder: LanguageDecoder
@@ -27,7 +28,8 @@ final class StepRun {
     decoder = try LanguageDecoder(
       model.description, DecoderWeights(model.file), Compute(model.instructionSet, pool: pool), Scratch())
     let decoder = decoder
-    texts = try (0..<most).map { _ in try decoder.sequence(positions: positions + 1) }
+    let room = min(positions + model.description.prompt.maxTokens, shape.context)
+    texts = try (0..<most).map { _ in try decoder.sequence(positions: room) }
     texts[0].pending = (0..<positions).map { Int32($0 % shape.vocabulary) }
     try decoder.read(texts.prefix(1), logits: logits.base) { _ in }
     for text in texts.dropFirst() { text.copy(texts[0]) }

@@ -28,7 +28,10 @@ typedef struct pk_linear {
     size_t outputs;
     size_t column_begin; /* f32, f16, i8: k runs over [column_begin, column_end) */
     size_t column_end;   /* q8, q4: columns, rounded up to a multiple of 4 or 8; column_begin is 0 */
-    const void *ahead;   /* i8: memory that is read after this call, which few rows ask for meanwhile; any address */
+    const void *ahead;   /* i8: panels that are read after this call, which few rows ask for meanwhile; any address. Values
+                          * where these are keys, keys where these are values: the columns of one are the rows of the
+                          * other */
+    size_t ahead_panel_bytes; /* from one of them to the next */
 
     const float *x; /* f32, f16, i8 */
     size_t x_stride;

@@ -113,7 +113,7 @@ extension Compute {
     let scoreStride: Int
   }
 
-  /// - Parameter ahead: what is read after this head; nil if that is not known.
+  /// - Parameter ahead: the keys that are read after this head, of a like cache; nil if that is not known.
   func attend(
     _ block: BlockOfRows, keyHead: Int, _ cache: KeyValues, _ mask: AttentionMask, _ scale: Float,
     ahead: UnsafeRawPointer? = nil
@@ -128,6 +128,7 @@ extension Compute {
     scores.outputs = end
     scores.column_end = cache.headWidth
     scores.ahead = UnsafeRawPointer(cache.values(head: keyHead))
+    scores.ahead_panel_bytes = cache.valuePanelBytes
     scores.x = block.queries
     scores.x_stride = block.stride
     scores.out = block.scores
@@ -145,6 +146,7 @@ extension Compute {
     sums.column_begin = begin
     sums.column_end = end
     sums.ahead = ahead ?? scores.weights
+    sums.ahead_panel_bytes = cache.keyPanelBytes
     sums.x = UnsafePointer(block.scores)
     sums.x_stride = block.scoreStride
     sums.out = block.out
