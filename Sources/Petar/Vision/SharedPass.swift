@@ -3,11 +3,9 @@ import Glibc
 /// The CT tower's tokens of a whole view, for the next lesion of the exam. The CT knows nothing of the lesion, so those
 /// at one height of the body have this pass in common, and in a scan of up to 24 cm all of them. Tokens are the same
 /// bits with and without it.
-package final class SharedPass {
+final class SharedPass {
   private var image: Buffer<Float>?
   private var tokens: Buffer<Float>?
-
-  package init() {}
 
   /// What was kept, if it was of these very voxels.
   func tokens(of image: Buffer<Float>) -> UnsafePointer<Float>? {
