@@ -112,7 +112,7 @@ import Testing
     var observer = DescribeObserver()
     observer.onProgress = { stage, fraction in
       // A lesion's last layer stands at its end.
-      if "\(stage)" == "encode" { layers[Int((fraction * 4).rounded(.up)) - 1] += 1 }
+      if "\(stage)" == "encode" { layers[Int((fraction * Double(exams.count)).rounded(.up)) - 1] += 1 }
     }
     var tokens = [[Int32]](repeating: [], count: exams.count)
     try session(model).describe(exams, request, width: 2, observer: observer) { index, result in
