@@ -1,4 +1,4 @@
-/* What training computes beside matrix products: derivatives of the operations on rows, the loss and AdamW.
+/* What training computes: products of matrices, derivatives of the operations on rows, the loss and AdamW.
  *
  * Vectors of 16 lanes, written once (operations.inc) and compiled for several instruction sets. Sums over a
  * row run in 16 lanes (column modulo 16) and end in one tree, so a result depends on neither threads nor alignment.
@@ -17,7 +17,27 @@ typedef struct ct_adamw_rates {
     float gradient_scale; /* of clipping */
 } ct_adamw_rates;
 
+/* c = scale a b + bias + start: rows x columns. Sums run over `depth` ascending, in blocks that depend on nothing else. */
+typedef struct ct_product {
+    const float *a; /* a[row * a_row + k * a_depth]; one of the two is 1 */
+    size_t a_row, a_depth;
+    const float *b; /* b[k * b_stride + column] */
+    size_t b_stride;
+    float *c;
+    const float *start; /* laid out as c, may be c; NULL for zero */
+    size_t c_stride;
+    const float *bias; /* of each column; NULL for zero */
+    size_t rows, columns, depth;
+    float scale;
+    /* What is read after this call is asked for meanwhile: rows `next_stride` apart, at any address. NULL for nothing. */
+    const float *next;
+    size_t next_stride, next_rows, next_columns;
+} ct_product;
+
 typedef struct ct_operations {
+    /* NULL where OpenBLAS is as fast. */
+    void (*multiply)(const ct_product *product);
+
     /* y = x + bias; x or bias may be NULL and then counts as zero. y may be x. */
     void (*add_bias)(const float *x, const float *bias, size_t count, float *y);
 
@@ -40,7 +60,7 @@ typedef struct ct_operations {
     void (*silu_gate_backward)(const float *dy, size_t width, float *gate_up);
 
     /* row = exp(scale * (row - largest)) over [begin, end) and 0 elsewhere in [0, count). Returns the sum; log_sum gets
-     * log(sum) + scale * largest, with which softmax can be computed again. */
+     * the logarithm to base 2 of the sum of exp(scale * row), with which softmax can be computed again. */
     float (*softmax)(float *row, size_t begin, size_t end, size_t count, float scale, float *log_sum);
 
     /* From scores in row and the gradient of p = softmax(scale * row) over [begin, end) in drow: row = p and

@@ -9,9 +9,6 @@ package enum OpenBLAS {
     return String(cString: openblas_get_corename())
   }
 
-  /// Those for AVX-512 have some for products of up to a million multiplications that need no copies of the factors.
-  static let hasKernelsForSmallProducts = core == "SkylakeX"
-
   /// Kernels for what this processor can do, on the calling thread alone. To be called before the first product.
   static func prepare() { prepared }
 

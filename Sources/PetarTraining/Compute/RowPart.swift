@@ -11,6 +11,18 @@ struct RowPart {
   /// By the place of a weight: what it is when turned.
   fileprivate let transposes: [UnsafePointer<Float>: Factor]
 
+  /// These rows of `x`, of `width`, to be asked for before they are read.
+  func upcoming(_ x: UnsafePointer<Float>, width: Int) -> Upcoming {
+    Upcoming(base: x + rows.lowerBound * width, stride: width, rows: rows.count, columns: width)
+  }
+
+  /// The rows that this thread will probably have after these.
+  func upcomingNext(_ x: UnsafePointer<Float>, width: Int) -> Upcoming {
+    Upcoming(
+      base: x + (rows.lowerBound + engine.pool.threads * rows.count) * width, stride: width, rows: rows.count,
+      columns: width)
+  }
+
   /// Calls `body` with rows of `width`, pieces of these.
   func forEach(width: Int, _ body: (Range<Int>) -> Void) {
     if isOnOneThread { return body(rows) }
@@ -33,18 +45,19 @@ struct RowPart {
     }
   }
 
-  /// `c = scale a b`, or `c += scale a b` if `adding`, for the rows of `a` and `c`.
+  /// `c = scale a b + addend`, for the rows of `a`, `c` and the addend.
   func multiply(
     _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, columns: Int, depth: Int,
-    scale: Float = 1, adding: Bool = false
+    scale: Float = 1, plus addend: Addend = Addend(), next: Upcoming? = nil
   ) {
     let first = rows.lowerBound
     let extents = Extents(rows: rows.count, columns: columns, depth: depth)
     if isOnOneThread {
-      multiplyInBlocks(
-        a.from(row: first), b, into: c + first * stride, stride: stride, extents, scale: scale, adding: adding)
+      PetarTraining.multiply(
+        a.from(row: first), b, into: c + first * stride, stride: stride, extents, scale: scale,
+        plus: addend.from(row: first, stride: stride), next: next)
     } else {
-      engine.multiply(a, b, into: c, stride: stride, extents, scale: scale, adding: adding)
+      engine.multiply(a, b, into: c, stride: stride, extents, scale: scale, plus: addend)
     }
   }
 
@@ -107,15 +120,15 @@ extension Engine {
   /// still in the second-level cache when the next one reads it. Layers with adapters, which need memory of their own,
   /// and large weights, which would have to be read for each part, have all rows at once.
   func overParts(_ rows: Int, _ pass: Pass, _ layers: [LinearLayer], _ body: (RowPart) throws -> Void) throws {
-    // Without kernels for small products the weights are copied for each part, which takes more rows to pay.
-    let size = (OpenBLAS.hasKernelsForSmallProducts ? 1 : 4) * RowSums.rowsOfPart
+    // OpenBLAS copies the weights for each part, which takes more rows to pay.
+    let size = (operations.multiply == nil ? 4 : 1) * RowSums.rowsOfPart
     let parts = (rows + size - 1) / size
     guard parts >= 8, layers.allSatisfy({ $0.isPlain && $0.inputs * $0.outputs <= 1 << 20 }) else {
       return try body(all(rows))
     }
     try arena.scoped {
       var transposes: [UnsafePointer<Float>: Factor] = [:]
-      if pass == .forward, OpenBLAS.hasKernelsForSmallProducts {
+      if pass == .forward, operations.multiply != nil {
         for layer in layers { transposes[UnsafePointer(layer.weight.values)] = try transpose(layer.weight) }
       }
       let failure = FirstFailure()

@@ -35,6 +35,7 @@ struct Attention {
   var window: Int?
 
   var width: Int { heads * headWidth }
+  private var group: Int { heads / keyHeads }
   var stride: Int { (heads + 2 * keyHeads) * headWidth }
   private var scale: Float { 1 / Float(headWidth).squareRoot() }
 
@@ -44,24 +45,26 @@ struct Attention {
     _ qkv: UnsafePointer<Float>, _ layout: RowLayout, into out: UnsafeMutablePointer<Float>,
     logSums: UnsafeMutablePointer<Float>, _ engine: Engine
   ) throws {
-    try overHeads(layout, engine) { sequence, keyHead, scratch in
-      let keyColumns = columns(qkv + keyPlace(sequence.lowerBound, keyHead), sequence, in: scratch.keys)
-      for block in blocks(of: sequence, keyHead) {
-        let (scores, keys) = (scratch.scores, block.keys.count)
+    try overHeads(layout, engine) { task, next, scratch in
+      let keyColumns = columns(qkv + keyPlace(task), task.sequence, in: scratch.keys)
+      let coming = upcoming(qkv, next)
+      for (index, block) in blocks(of: task).enumerated() {
+        let (scores, keys, scoreStride) = (scratch.scores, block.keys.count, Self.stride(block.keys.count))
         let out = out + resultPlace(block)
         multiply(
           Factor(qkv + queryPlace(block), stride: stride), keyColumns.factor(from: block.firstKey), into: scores,
-          stride: keys, Extents(rows: block.rows.count, columns: keys, depth: headWidth))
+          stride: scoreStride, Extents(rows: block.rows.count, columns: keys, depth: headWidth))
         withUnsafeTemporaryAllocation(of: Float.self, capacity: block.rows.count) { sums in
           for (index, row) in block.rows.enumerated() {
             let seen = seen(row, block)
             sums[index] = engine.operations.softmax(
-              scores + index * keys, seen.lowerBound, seen.upperBound, keys, scale,
+              scores + index * scoreStride, seen.lowerBound, seen.upperBound, keys, scale,
               logSums + row * heads + block.head)
           }
           multiply(
-            Factor(scores, stride: keys), Factor(qkv + valuePlace(block), stride: stride), into: out, stride: width,
-            Extents(rows: block.rows.count, columns: headWidth, depth: keys))
+            Factor(scores, stride: scoreStride), Factor(qkv + valuePlace(block), stride: stride), into: out,
+            stride: width, Extents(rows: block.rows.count, columns: headWidth, depth: keys),
+            next: coming.dropFirst(index).first)
           for index in 0..<block.rows.count { engine.kernels.divide(out + index * width, headWidth, sums[index]) }
         }
       }
@@ -76,37 +79,41 @@ struct Attention {
     _ qkv: UnsafePointer<Float>, _ out: UnsafePointer<Float>, _ dout: UnsafePointer<Float>, _ layout: RowLayout,
     logSums: UnsafePointer<Float>, into dqkv: UnsafeMutablePointer<Float>, _ engine: Engine
   ) throws {
-    try overHeads(layout, engine) { sequence, keyHead, scratch in
-      clearKeyValue(dqkv, sequence, keyHead)
-      let first = keyPlace(sequence.lowerBound, keyHead)
-      let keyColumns = columns(qkv + first, sequence, in: scratch.keys)
-      let valueColumns = columns(qkv + first + keyHeads * headWidth, sequence, in: scratch.values)
+    try overHeads(layout, engine) { task, next, scratch in
+      let keyColumns = columns(qkv + keyPlace(task), task.sequence, in: scratch.keys)
+      let valueColumns = columns(qkv + keyPlace(task) + keyHeads * headWidth, task.sequence, in: scratch.values)
+      let (coming, comingResults) = (upcoming(qkv, next), upcoming(results: [out, dout], next))
       let (scores, dscores) = (scratch.scores, scratch.gradients)
-      for block in blocks(of: sequence, keyHead) {
-        let (rows, keys) = (block.rows.count, block.keys.count)
+      // Gradients of keys and values are sums over blocks, the first of which sees all keys if there is no window.
+      let blocks = blocks(of: task)
+      if window != nil { clearKeyValue(dqkv, task) }
+      for (index, block) in blocks.enumerated() {
+        let (rows, keys, scoreStride) = (block.rows.count, block.keys.count, Self.stride(block.keys.count))
         let query = Factor(qkv + queryPlace(block), stride: stride)
         let dresult = Factor(dout + resultPlace(block), stride: width)
         let within = Extents(rows: rows, columns: keys, depth: headWidth)
-        multiply(query, keyColumns.factor(from: block.firstKey), into: scores, stride: keys, within)
-        multiply(dresult, valueColumns.factor(from: block.firstKey), into: dscores, stride: keys, within)
+        multiply(query, keyColumns.factor(from: block.firstKey), into: scores, stride: scoreStride, within)
+        multiply(dresult, valueColumns.factor(from: block.firstKey), into: dscores, stride: scoreStride, within)
         for (index, row) in block.rows.enumerated() {
           let seen = seen(row, block)
           let mean = engine.operations.dot(
             dresult.base + index * width, out + resultPlace(block) + index * width, headWidth)
           engine.operations.softmax_backward(
-            scores + index * keys, dscores + index * keys, seen.lowerBound, seen.upperBound, keys, scale,
-            logSums[row * heads + block.head], mean)
+            scores + index * scoreStride, dscores + index * scoreStride, seen.lowerBound, seen.upperBound, keys,
+            scale, logSums[row * heads + block.head], mean)
         }
         let sums = Extents(rows: keys, columns: headWidth, depth: rows)
+        let (dkey, dvalue) = (dqkv + keyPlace(block), dqkv + valuePlace(block))
+        let isFirst = index == 0 && window == nil
         multiply(
-          Factor(scores, stride: keys, transposed: true), dresult, into: dqkv + valuePlace(block), stride: stride,
-          sums, adding: true)
+          Factor(scores, stride: scoreStride, transposed: true), dresult, into: dvalue, stride: stride, sums,
+          plus: Addend(rows: isFirst ? nil : dvalue), next: coming.dropFirst(index).first)
         multiply(
-          Factor(dscores, stride: keys, transposed: true), query, into: dqkv + keyPlace(block), stride: stride, sums,
-          adding: true)
+          Factor(dscores, stride: scoreStride, transposed: true), query, into: dkey, stride: stride, sums,
+          plus: Addend(rows: isFirst ? nil : dkey), next: comingResults.dropFirst(index).first)
         multiply(
-          Factor(dscores, stride: keys), Factor(qkv + keyPlace(block), stride: stride), into: dqkv + queryPlace(block),
-          stride: stride, Extents(rows: rows, columns: headWidth, depth: keys))
+          Factor(dscores, stride: scoreStride), Factor(qkv + keyPlace(block), stride: stride),
+          into: dqkv + queryPlace(block), stride: stride, Extents(rows: rows, columns: headWidth, depth: keys))
       }
     }
   }
@@ -125,33 +132,40 @@ struct Attention {
     var firstKey: Int { keys.lowerBound - sequence.lowerBound }
   }
 
-  /// Scores of a block fit the second-level cache.
-  private static let scoreFloats = 1 << 17
-  /// OpenBLAS computes products of up to a million multiplications without packing, which is 20 % faster here.
-  private static let unpackedProduct = 1_000_000
+  /// Scores of a block and their gradients fit the second-level cache.
+  private static let scoreFloats = 1 << 15
 
   /// Queries that are worked on together.
   private func blockRows(_ count: Int) -> Int {
-    let fits = max(Self.scoreFloats / max(count, 1) / 16 * 16, 16)
-    let unpacked = Self.unpackedProduct / max(count * headWidth, 1) / 16 * 16
-    let most = unpacked >= 32 ? min(unpacked, fits) : fits
+    let most = max(Self.scoreFloats / max(count, 1) / 16 * 16, 48)
     let parts = (count + most - 1) / most
     return min(roundedUp(count / max(parts, 1), to: 16), max(count, 1))
   }
 
-  private func scratchFloats(_ count: Int) -> Int { roundedUp(blockRows(count) * count, to: 16) }
+  private func scratchFloats(_ count: Int) -> Int { blockRows(count) * Self.stride(count) }
 
-  private func blocks(of sequence: Range<Int>, _ keyHead: Int) -> [Block] {
-    let group = heads / keyHeads
+  /// Floats from one row of scores to the next: vectors lie in one cache line each, and an odd number of lines spreads
+  /// rows over all sets of a cache.
+  private static func stride(_ count: Int) -> Int { roundedUp(count, to: 16) | 16 }
+
+  /// Those of one head after the other, from the last rows to the first.
+  private func blocks(of task: Task) -> [Block] {
+    let (sequence, keyHead) = (task.sequence, task.keyHead)
     let step = blockRows(sequence.count)
     return (keyHead * group..<(keyHead + 1) * group).flatMap { head in
-      Swift.stride(from: sequence.lowerBound, to: sequence.upperBound, by: step).map { first in
+      Swift.stride(from: sequence.lowerBound, to: sequence.upperBound, by: step).reversed().map { first in
         let rows = first..<min(first + step, sequence.upperBound)
         let begin = window.map { max(first - $0 + 1, sequence.lowerBound) } ?? sequence.lowerBound
         let keys = causal ? begin..<rows.upperBound : sequence
         return Block(head: head, keyHead: keyHead, rows: rows, keys: keys, sequence: sequence)
       }
     }
+  }
+
+  /// What a thread does at a time: the query heads of a key head in a sequence.
+  private struct Task {
+    let sequence: Range<Int>
+    let keyHead: Int
   }
 
   /// Memory of a thread.
@@ -162,33 +176,55 @@ struct Attention {
     let keys, values: UnsafeMutablePointer<Float>
   }
 
-  /// Calls `body` for each sequence and key head.
+  /// Calls `body` for each sequence and key head, with what the thread will probably do after it.
   private func overHeads(
-    _ layout: RowLayout, _ engine: Engine,
-    _ body: (_ sequence: Range<Int>, _ keyHead: Int, _ scratch: Scratch) -> Void
+    _ layout: RowLayout, _ engine: Engine, _ body: (_ task: Task, _ next: Task?, _ scratch: Scratch) -> Void
   ) throws {
     let scoreFloats = layout.sequences.map { scratchFloats($0.count) }.max() ?? 0
-    let columnFloats = headWidth * Columns.stride(layout.longest)
+    let columnFloats = headWidth * Self.stride(layout.longest)
+    let count = layout.sequences.count * keyHeads
+    func task(_ index: Int) -> Task {
+      Task(sequence: layout.sequences[index / keyHeads], keyHead: index % keyHeads)
+    }
     try engine.arena.scoped {
       let floats = 2 * (scoreFloats + columnFloats)
       let base = try engine.arena.floats(floats * engine.pool.threads)
-      engine.pool.run(layout.sequences.count * keyHeads) { task, lane in
+      engine.pool.run(count) { index, lane in
         let base = base + lane * floats
         let columns = base + 2 * scoreFloats
+        let next = index + engine.pool.threads
         body(
-          layout.sequences[task / keyHeads], task % keyHeads,
+          task(index), next < count ? task(next) : nil,
           Scratch(
             scores: base, gradients: base + scoreFloats, keys: columns, values: columns + columnFloats))
       }
     }
   }
 
-  /// Keys or values of a sequence, turned: OpenBLAS multiplies by them without packing, which is a sixth faster.
+  /// Keys, values and queries of a task. A head is a strip of each row, which hardware does not see coming.
+  private func upcoming(_ qkv: UnsafePointer<Float>, _ task: Task?) -> [Upcoming] {
+    guard let task else { return [] }
+    let (key, count) = (qkv + keyPlace(task), task.sequence.count)
+    let query = qkv + task.sequence.lowerBound * stride + task.keyHead * group * headWidth
+    return [
+      Upcoming(base: key, stride: stride, rows: count, columns: headWidth),
+      Upcoming(base: key + keyHeads * headWidth, stride: stride, rows: count, columns: headWidth),
+      Upcoming(base: query, stride: stride, rows: count, columns: group * headWidth),
+    ]
+  }
+
+  private func upcoming(results: [UnsafePointer<Float>], _ task: Task?) -> [Upcoming] {
+    guard let task else { return [] }
+    let place = task.sequence.lowerBound * width + task.keyHead * group * headWidth
+    return results.map {
+      Upcoming(base: $0 + place, stride: width, rows: task.sequence.count, columns: group * headWidth)
+    }
+  }
+
+  /// Keys or values of a sequence, turned: products need no copies of them then.
   private struct Columns {
     let base: UnsafePointer<Float>
     let stride: Int
-
-    static func stride(_ rows: Int) -> Int { roundedUp(rows, to: 16) }
 
     /// (headWidth, rows from `row` on)
     func factor(from row: Int) -> Factor { Factor(base + row, stride: stride) }
@@ -197,7 +233,7 @@ struct Attention {
   private func columns(
     _ rows: UnsafePointer<Float>, _ sequence: Range<Int>, in memory: UnsafeMutablePointer<Float>
   ) -> Columns {
-    let columnStride = Columns.stride(sequence.count)
+    let columnStride = Self.stride(sequence.count)
     transpose(rows, stride: stride, rows: sequence.count, columns: headWidth, into: memory, stride: columnStride)
     return Columns(base: memory, stride: columnStride)
   }
@@ -214,14 +250,14 @@ struct Attention {
   private func queryPlace(_ block: Block) -> Int { block.rows.lowerBound * stride + block.head * headWidth }
   private func keyPlace(_ row: Int, _ keyHead: Int) -> Int { row * stride + (heads + keyHead) * headWidth }
   private func keyPlace(_ block: Block) -> Int { keyPlace(block.keys.lowerBound, block.keyHead) }
+  private func keyPlace(_ task: Task) -> Int { keyPlace(task.sequence.lowerBound, task.keyHead) }
   private func valuePlace(_ block: Block) -> Int { keyPlace(block) + keyHeads * headWidth }
   /// In a row of the result.
   private func resultPlace(_ block: Block) -> Int { block.rows.lowerBound * width + block.head * headWidth }
 
-  /// Gradients of keys and values are sums over blocks.
-  private func clearKeyValue(_ dqkv: UnsafeMutablePointer<Float>, _ sequence: Range<Int>, _ keyHead: Int) {
-    for row in sequence {
-      let key = dqkv + keyPlace(row, keyHead)
+  private func clearKeyValue(_ dqkv: UnsafeMutablePointer<Float>, _ task: Task) {
+    for row in task.sequence {
+      let key = dqkv + keyPlace(row, task.keyHead)
       key.update(repeating: 0, count: headWidth)
       (key + keyHeads * headWidth).update(repeating: 0, count: headWidth)
     }

@@ -48,12 +48,14 @@ struct DecoderBlock: ResidualBlock {
       gated: try arena.floats(rows * down.inputs))
     try engine.overParts(rows, .forward, [qkv]) { part in
       attentionNorm.forward(x, part, into: saved.normed1)
-      try qkv.forward(saved.normed1, part, into: saved.qkv)
+      try qkv.forward(saved.normed1, part, into: saved.qkv, next: part.upcomingNext(x, width: width))
       turnHeads(saved.qkv, layout, part, engine.kernels.rope)
     }
     try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
     try engine.overParts(rows, .forward, [out, gateUp, down]) { part in
-      try out.forward(saved.attended, part, into: saved.middle, residual: x)
+      try out.forward(
+        saved.attended, part, into: saved.middle, residual: x,
+        next: part.upcomingNext(saved.attended, width: out.inputs))
       ffnNorm.forward(saved.middle, part, into: saved.normed2)
       try gateUp.forward(saved.normed2, part, into: saved.gateUp)
       part.apply(.siluGate, saved.gateUp, width: down.inputs, into: saved.gated)
@@ -76,13 +78,13 @@ struct DecoderBlock: ResidualBlock {
       let ffn = down.inputs
       let dgated = try arena.floats(rows * ffn)
       try engine.overParts(rows, .backward, [down, gateUp, out]) { part in
-        try down.backward(gradient, part, into: dgated)
+        try down.backward(gradient, part, into: dgated, next: part.upcoming(saved.gateUp, width: gateUp.outputs))
         part.forEachRow(width: ffn) { row in
           engine.operations.silu_gate_backward(dgated + row * ffn, ffn, saved.gateUp + row * 2 * ffn)
         }
-        try gateUp.backward(saved.gateUp, part, into: dnormed)
+        try gateUp.backward(saved.gateUp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
         ffnNorm.backward(saved.middle, dnormed, part, addingTo: gradient, ffnSums)
-        try out.backward(gradient, part, into: dattended)
+        try out.backward(gradient, part, into: dattended, next: part.upcomingNext(gradient, width: width))
       }
     }
     try gateUp.addGradients(saved.normed2, saved.gateUp, rows: rows, engine)
@@ -94,7 +96,7 @@ struct DecoderBlock: ResidualBlock {
       saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
     try engine.overParts(rows, .backward, [qkv]) { part in
       turnHeads(dqkv, layout, part, engine.operations.rope_backward)
-      try qkv.backward(dqkv, part, into: dnormed)
+      try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
       attentionNorm.backward(x, dnormed, part, addingTo: gradient, attentionSums)
     }
     attentionNorm.addGradients(attentionSums, engine)

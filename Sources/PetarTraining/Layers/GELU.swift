@@ -5,10 +5,9 @@ enum GELU {
   static func forward(
     _ x: UnsafePointer<Float>, _ part: RowPart, width: Int, into y: UnsafeMutablePointer<Float>
   ) {
-    part.forEach(width: width) { rows in
-      let (first, count) = (rows.lowerBound * width, rows.count * width)
-      (y + first).update(from: x + first, count: count)
-      part.engine.kernels.gelu(y + first, count)
+    part.forEachRow(width: width) { row in
+      (y + row * width).update(from: x + row * width, count: width)
+      part.engine.kernels.gelu(y + row * width, width)
     }
   }
 

@@ -51,19 +51,11 @@ struct LinearLayer {
   /// Rows of `inputs` to rows of `outputs`, plus the rows of `residual` if there are some. `y` may be `residual`.
   func forward(
     _ x: UnsafePointer<Float>, _ part: RowPart, into y: UnsafeMutablePointer<Float>,
-    residual: UnsafePointer<Float>? = nil
+    residual: UnsafePointer<Float>? = nil, next: Upcoming? = nil
   ) throws {
-    // The product is added to what is there, so bias and residual cost no pass of their own.
-    let bias = bias?.values
-    let prepared = bias != nil || residual != nil
-    if prepared, residual != UnsafePointer(y) || bias != nil {
-      part.forEachRow(width: outputs) { row in
-        part.engine.operations.add_bias(residual.map { $0 + row * outputs }, bias, outputs, y + row * outputs)
-      }
-    }
     part.multiply(
       Factor(x, stride: inputs), part.transposed(weight), into: y, stride: outputs, columns: outputs, depth: inputs,
-      adding: prepared)
+      plus: Addend(bias: bias.map { UnsafePointer($0.values) }, rows: residual), next: next)
     for adapter in adapters {
       try part.engine.arena.scoped {
         let low = try project(try kept(x, adapter, part), adapter, part)
@@ -71,23 +63,25 @@ struct LinearLayer {
         part.multiply(
           Factor(low, stride: rank), Factor(adapter.up.values, stride: rank, transposed: true),
           into: y + adapter.firstOutput, stride: outputs, columns: adapter.up.rows, depth: rank, scale: adapter.scale,
-          adding: true)
+          plus: Addend(rows: y + adapter.firstOutput))
       }
     }
   }
 
   /// The gradient of the inputs from that of the outputs. `dx` must not be `dy`.
-  func backward(_ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>) throws {
+  func backward(
+    _ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>, next: Upcoming? = nil
+  ) throws {
     part.multiply(
       Factor(dy, stride: outputs), Factor(weight.values, stride: inputs), into: dx, stride: inputs, columns: inputs,
-      depth: outputs)
+      depth: outputs, next: next)
     for adapter in adapters {
       try part.engine.arena.scoped {
         let low = Factor(try backward(adapter, dy, part), stride: adapter.down.rows)
         let down = Factor(adapter.down.values, stride: inputs)
         guard adapter.dropout > 0, let seed = part.engine.dropoutSeed else {
           return part.multiply(
-            low, down, into: dx, stride: inputs, columns: inputs, depth: adapter.down.rows, adding: true)
+            low, down, into: dx, stride: inputs, columns: inputs, depth: adapter.down.rows, plus: Addend(rows: dx))
         }
         let before = try part.engine.arena.floats(part.rows.count * inputs)
         part.multiply(low, down, into: before, stride: inputs, columns: inputs, depth: adapter.down.rows)
@@ -103,7 +97,7 @@ struct LinearLayer {
     if let gradient = weight.gradient {
       engine.multiply(
         Factor(dy, stride: outputs, transposed: true), Factor(x, stride: inputs), into: gradient, stride: inputs,
-        Extents(rows: outputs, columns: inputs, depth: rows), adding: true)
+        Extents(rows: outputs, columns: inputs, depth: rows), plus: Addend(rows: gradient))
     }
     let part = engine.all(rows)
     if let gradient = bias?.gradient {
@@ -154,12 +148,14 @@ struct LinearLayer {
       engine.multiply(
         Factor(dy + adapter.firstOutput, stride: outputs, transposed: true),
         Factor(try project(x, adapter, part), stride: rank), into: gradient, stride: rank,
-        Extents(rows: adapter.up.rows, columns: rank, depth: rows), scale: adapter.scale, adding: true)
+        Extents(rows: adapter.up.rows, columns: rank, depth: rows), scale: adapter.scale,
+        plus: Addend(rows: gradient))
     }
     if let gradient = adapter.down.gradient {
       engine.multiply(
         Factor(try backward(adapter, dy, part), stride: rank, transposed: true), Factor(x, stride: inputs),
-        into: gradient, stride: inputs, Extents(rows: rank, columns: inputs, depth: rows), adding: true)
+        into: gradient, stride: inputs, Extents(rows: rank, columns: inputs, depth: rows),
+        plus: Addend(rows: gradient))
     }
   }
 

@@ -52,11 +52,13 @@ struct VisionBlock: ResidualBlock {
       activated: try arena.floats(rows * mlpIn.outputs))
     try engine.overParts(rows, .forward, [qkv]) { part in
       norm1.forward(x, part, into: saved.normed1)
-      try qkv.forward(saved.normed1, part, into: saved.qkv)
+      try qkv.forward(saved.normed1, part, into: saved.qkv, next: part.upcomingNext(x, width: width))
     }
     try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
     try engine.overParts(rows, .forward, [out, mlpIn, mlpOut]) { part in
-      try out.forward(saved.attended, part, into: saved.middle, residual: x)
+      try out.forward(
+        saved.attended, part, into: saved.middle, residual: x,
+        next: part.upcomingNext(saved.attended, width: width))
       norm2.forward(saved.middle, part, into: saved.normed2)
       try mlpIn.forward(saved.normed2, part, into: saved.mlp)
       GELU.forward(saved.mlp, part, width: mlpIn.outputs, into: saved.activated)
@@ -77,11 +79,12 @@ struct VisionBlock: ResidualBlock {
     try arena.scoped {
       let dmlp = try arena.floats(rows * mlpIn.outputs)
       try engine.overParts(rows, .backward, [mlpOut, mlpIn, out]) { part in
-        try mlpOut.backward(gradient, part, into: dmlp)
+        try mlpOut.backward(
+          gradient, part, into: dmlp, next: part.upcoming(saved.mlp, width: mlpIn.outputs))
         GELU.backward(saved.mlp, part, width: mlpIn.outputs, gradient: dmlp)
-        try mlpIn.backward(dmlp, part, into: dnormed)
+        try mlpIn.backward(dmlp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
         norm2.backward(saved.middle, dnormed, part, addingTo: gradient, sums2)
-        try out.backward(gradient, part, into: dattended)
+        try out.backward(gradient, part, into: dattended, next: part.upcomingNext(gradient, width: width))
       }
       try mlpIn.addGradients(saved.normed2, dmlp, rows: rows, engine)
     }
@@ -92,7 +95,7 @@ struct VisionBlock: ResidualBlock {
     try attention.backward(
       saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
     try engine.overParts(rows, .backward, [qkv]) { part in
-      try qkv.backward(dqkv, part, into: dnormed)
+      try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
       norm1.backward(x, dnormed, part, addingTo: gradient, sums1)
     }
     norm1.addGradients(sums1, engine)

@@ -62,7 +62,7 @@ extension Parameters {
       multiply(
         Factor(up.values.base, stride: up.columns), Factor(down.values.base, stride: down.columns), into: rows,
         stride: tensor.columns, Extents(rows: up.rows, columns: down.columns, depth: up.columns),
-        scale: adapterScale, adding: true)
+        scale: adapterScale, plus: Addend(rows: rows))
       rows += up.rows * tensor.columns
     }
     return merged

@@ -13,17 +13,24 @@ import Testing
     }
   }
 
-  /// Below and above the size of a block and of what is cut for threads, by rows and by columns, no multiples of either;
-  /// as a layer's outputs, the gradients of its inputs and those of its weights come.
-  private static let shapes = [(5, 3, 2), (200, 150, 230), (150, 400, 97), (96, 96, 96), (65, 129, 1000)].flatMap {
+  /// What a product is added to: nothing, what is there, or a bias and rows elsewhere, as a layer has them.
+  private enum Sum: CaseIterable {
+    case alone, toResult, toBiasAndRows
+  }
+
+  /// Below and above the size of a tile, of a block and of what is cut for threads, by rows, by columns and by depth, no
+  /// multiples of any; as a layer's outputs, the gradients of its inputs and those of its weights come.
+  private static let shapes = [
+    (5, 3, 2), (200, 150, 230), (150, 400, 97), (96, 96, 96), (65, 129, 1000), (101, 1010, 267),
+  ].flatMap {
     rows, columns, depth in
     [(false, true), (false, false), (true, false)].map {
       Shape(rows: rows, columns: columns, depth: depth, transposedLeft: $0, transposedRight: $1)
     }
   }
 
-  @Test("Products agree with sums in Double, and what lies beside them stays", arguments: shapes, [false, true])
-  private func sums(_ shape: Shape, adding: Bool) throws {
+  @Test("Products agree with sums in Double, and what lies beside them stays", arguments: shapes, Sum.allCases)
+  private func sums(_ shape: Shape, _ kind: Sum) throws {
     let (rows, columns, depth) = (shape.rows, shape.columns, shape.depth)
     // Every row of memory is wider than what is used of it.
     let (leftStride, rightStride) = (
@@ -33,16 +40,28 @@ import Testing
     let right = Numbers.ordinary.make((shape.transposedRight ? columns : depth) * rightStride, seed: 2)
     let stride = columns + 7
     let before = Numbers.ordinary.make(rows * stride, seed: 3)
+    let bias = Numbers.ordinary.make(columns, seed: 4)
+    let elsewhere = Numbers.ordinary.make(rows * stride, seed: 5)
     var result = before
     let engine = try Engine(pool: ThreadPool(threads: 2))
     left.withUnsafeBufferPointer { left in
       right.withUnsafeBufferPointer { right in
         result.withUnsafeMutableBufferPointer { result in
-          guard let a = left.baseAddress, let b = right.baseAddress, let c = result.baseAddress else { return }
-          engine.multiply(
-            Factor(a, stride: leftStride, transposed: shape.transposedLeft),
-            Factor(b, stride: rightStride, transposed: shape.transposedRight), into: c, stride: stride,
-            Extents(rows: rows, columns: columns, depth: depth), scale: 0.5, adding: adding)
+          bias.withUnsafeBufferPointer { bias in
+            elsewhere.withUnsafeBufferPointer { elsewhere in
+              guard let a = left.baseAddress, let b = right.baseAddress, let c = result.baseAddress else { return }
+              let addend =
+                switch kind {
+                case .alone: Addend()
+                case .toResult: Addend(rows: c)
+                case .toBiasAndRows: Addend(bias: bias.baseAddress, rows: elsewhere.baseAddress)
+                }
+              engine.multiply(
+                Factor(a, stride: leftStride, transposed: shape.transposedLeft),
+                Factor(b, stride: rightStride, transposed: shape.transposedRight), into: c, stride: stride,
+                Extents(rows: rows, columns: columns, depth: depth), scale: 0.5, plus: addend)
+            }
+          }
         }
       }
     }
@@ -56,7 +75,13 @@ import Testing
           sum += Double(x) * Double(y)
         }
         let at = row * stride + column
-        error = larger(error, abs(0.5 * sum + (adding ? Double(before[at]) : 0) - Double(result[at])))
+        let addend =
+          switch kind {
+          case .alone: 0.0
+          case .toResult: Double(before[at])
+          case .toBiasAndRows: Double(bias[column]) + Double(elsewhere[at])
+          }
+        error = larger(error, abs(0.5 * sum + addend - Double(result[at])))
       }
       let beside = (row * stride + columns)..<(row * stride + stride)
       #expect(result[beside] == before[beside])
