@@ -127,10 +127,8 @@ extension Engine {
       return try body(all(rows))
     }
     try arena.scoped {
-      var transposes: [UnsafePointer<Float>: Factor] = [:]
-      if pass == .forward, operations.multiply != nil {
-        for layer in layers { transposes[UnsafePointer(layer.weight.values)] = try transpose(layer.weight) }
-      }
+      let turns = pass == .forward && operations.multiply != nil
+      let transposes = turns ? try transposes(of: layers.map(\.weight)) : [:]
       let failure = FirstFailure()
       pool.run(parts) { index in
         failure.catching {
@@ -142,16 +140,26 @@ extension Engine {
     }
   }
 
-  /// Its rows are a cache line longer than they need be: a power of two would put a block of them into few sets of the
-  /// first-level cache, which costs 5 to 15 % of a product.
-  private func transpose(_ weight: Weight) throws -> Factor {
-    let stride = roundedUp(weight.rows, to: 16) + 16
-    let result = try arena.floats(weight.columns * stride)
-    overRows(weight.rows, width: weight.columns) { first, count in
-      PetarTraining.transpose(
-        weight.values + first * weight.columns, stride: weight.columns, rows: count, columns: weight.columns,
-        into: result + first, stride: stride)
+  /// Rows of the results are a cache line longer than they need be: a power of two would put a block of them into few
+  /// sets of the first-level cache, which costs 5 to 15 % of a product.
+  private func transposes(of weights: [Weight]) throws -> [UnsafePointer<Float>: Factor] {
+    let results = try weights.map { weight in
+      let stride = roundedUp(weight.rows, to: 16) + 16
+      return (base: try arena.floats(weight.columns * stride), stride: stride)
     }
-    return Factor(result, stride: stride)
+    let pieces = weights.indices.flatMap { index in
+      stride(from: 0, to: weights[index].rows, by: 64).map { (index, first: $0) }
+    }
+    pool.run(pieces.count) { piece in
+      let (index, first) = pieces[piece]
+      let (weight, result) = (weights[index], results[index])
+      transpose(
+        weight.values + first * weight.columns, stride: weight.columns, rows: min(64, weight.rows - first),
+        columns: weight.columns, into: result.base + first, stride: result.stride)
+    }
+    let factors = zip(weights, results).map {
+      (UnsafePointer($0.values), Factor($1.base, stride: $1.stride))
+    }
+    return Dictionary(factors) { first, _ in first }
   }
 }

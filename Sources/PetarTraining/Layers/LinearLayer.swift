@@ -90,9 +90,22 @@ struct LinearLayer {
     }
   }
 
+  /// For `sumBias`, of `rows` rows in all; nil if there is no bias to be trained.
+  func biasSums(_ rows: Int, _ engine: Engine) throws -> RowSums? {
+    bias?.gradient == nil ? nil : try RowSums(rows, width: outputs, engine)
+  }
+
+  /// Adds the rows of `part` of the outputs' gradient to `sums`: in passing, while they are in a cache.
+  func sumBias(_ dy: UnsafePointer<Float>, _ part: RowPart, _ sums: RowSums?) {
+    sums?.forEach(in: part) { rows, sums in
+      part.engine.operations.column_sums(dy + rows.lowerBound * outputs, outputs, rows.count, outputs, sums)
+    }
+  }
+
   /// Adds the gradients of what is trained, from all `rows` rows of inputs and of the outputs' gradient.
+  /// - Parameter biasSums: where all rows have been summed already.
   func addGradients(
-    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, _ engine: Engine
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, biasSums: RowSums? = nil, _ engine: Engine
   ) throws {
     if let gradient = weight.gradient {
       engine.multiply(
@@ -100,14 +113,10 @@ struct LinearLayer {
         Extents(rows: outputs, columns: inputs, depth: rows), plus: Addend(rows: gradient))
     }
     let part = engine.all(rows)
-    if let gradient = bias?.gradient {
-      try engine.arena.scoped {
-        let sums = try RowSums(rows, width: outputs, engine)
-        sums.forEach(in: part) { rows, sums in
-          engine.operations.column_sums(dy + rows.lowerBound * outputs, outputs, rows.count, outputs, sums)
-        }
-        sums.add(to: gradient, count: outputs, engine)
-      }
+    try engine.arena.scoped {
+      let sums = try biasSums ?? self.biasSums(rows, engine)
+      if biasSums == nil { sumBias(dy, part, sums) }
+      sums?.add(to: bias?.gradient, count: outputs, engine)
     }
     for adapter in adapters where adapter.isTrained {
       try engine.arena.scoped { try addGradients(of: adapter, x, dy, part) }

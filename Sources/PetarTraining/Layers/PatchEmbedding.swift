@@ -27,14 +27,28 @@ struct PatchEmbedding {
     }
   }
 
-  /// Adds the embedding of one image's patches to `hidden`, `tokens` rows of `width`.
-  func forward(_ patches: UnsafePointer<Float>, addingTo hidden: UnsafeMutablePointer<Float>, _ engine: Engine) throws {
-    engine.operations.add_bias(hidden, position.values, tokens * width, hidden)
-    try linear.forward(patches, engine.all(tokens), into: hidden, residual: hidden)
+  /// The embeddings of the patches of all images: rows of `width`, written or, if `adding`, added to those there.
+  func forward(
+    _ patches: UnsafePointer<Float>, images: Int, into rows: UnsafeMutablePointer<Float>, adding: Bool, _ engine: Engine
+  ) throws {
+    try engine.overParts(images * tokens, .forward, [linear]) { part in
+      part.forEachRow(width: width) { row in
+        let embedded = rows + row * width
+        engine.operations.add_bias(adding ? embedded : nil, position.values + row % tokens * width, width, embedded)
+      }
+      try linear.forward(patches, part, into: rows, residual: rows)
+    }
   }
 
-  func backward(_ patches: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, _ engine: Engine) throws {
-    if let sums = position.gradient { engine.operations.add_bias(sums, gradient, tokens * width, sums) }
-    try linear.addGradients(patches, gradient, rows: tokens, engine)
+  func backward(
+    _ patches: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, images: Int, _ engine: Engine
+  ) throws {
+    if let sums = position.gradient {
+      engine.overRows(tokens, width: width) { first, count in
+        engine.operations.column_sums(
+          gradient + first * width, tokens * width, images, count * width, sums + first * width)
+      }
+    }
+    try linear.addGradients(patches, gradient, rows: images * tokens, engine)
   }
 }

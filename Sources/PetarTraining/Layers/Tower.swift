@@ -1,11 +1,12 @@
 import CPetar
 import Petar
 
-/// One image for a tower: its patches, and those of the lesion mask where it has one.
-struct TowerImage {
-  /// (tokens, patch voxels)
+/// Images for a tower: their patches, and those of the lesion masks that the first ones have.
+struct TowerImages {
+  let count: Int
+  /// (count * tokens, patch voxels)
   let patches: UnsafePointer<Float>
-  let mask: UnsafePointer<Float>?
+  var masks: (count: Int, patches: UnsafePointer<Float>)?
 }
 
 /// A vision tower over any number of images at once: embeddings, blocks, final norm. The class token's row comes first
@@ -22,7 +23,7 @@ struct Tower {
     let layout: RowLayout
     /// Rows of `width`, normalized.
     let output: UnsafeMutablePointer<Float>
-    fileprivate let images: [TowerImage]
+    fileprivate let images: TowerImages
     fileprivate let blocks: BlockStack<VisionBlock>.Trace
   }
 
@@ -56,17 +57,20 @@ struct Tower {
     patch.isTrained || mask?.isTrained ?? false || classToken?.isTrained ?? false
   }
 
-  func forward(_ images: [TowerImage], _ engine: Engine) throws -> Trace {
-    let (tokens, width) = (patch.tokens, width)
-    let layout = RowLayout(lengths: images.map { _ in tokens + skipped })
+  func forward(_ images: TowerImages, _ engine: Engine) throws -> Trace {
+    let layout = RowLayout(lengths: repeatElement(patch.tokens + skipped, count: images.count))
     let hidden = try engine.arena.floats(layout.rows * width)
-    hidden.update(repeating: 0, count: layout.rows * width)
-    for (image, rows) in zip(images, layout.sequences) {
-      let first = hidden + rows.lowerBound * width
-      if let classToken { first.update(from: classToken.values, count: width) }
-      try patch.forward(image.patches, addingTo: first + skipped * width, engine)
-      if let mask, let patches = image.mask {
-        try mask.forward(patches, addingTo: first + skipped * width, engine)
+    try engine.arena.scoped {
+      let embedded = classToken == nil ? hidden : try engine.arena.floats(images.count * patch.tokens * width)
+      try patch.forward(images.patches, images: images.count, into: embedded, adding: false, engine)
+      if let mask, let masks = images.masks {
+        try mask.forward(masks.patches, images: masks.count, into: embedded, adding: true, engine)
+      }
+      guard let classToken else { return }
+      overImages(layout, engine) { tokens, classRow in
+        (hidden + classRow * width).update(from: classToken.values, count: width)
+        (hidden + (classRow + 1) * width).update(
+          from: embedded + tokens.lowerBound * width, count: tokens.count * width)
       }
     }
     let output = try engine.arena.floats(layout.rows * width)
@@ -87,12 +91,30 @@ struct Tower {
       norm.addGradients(sums, engine)
       try stack.backward(trace.blocks, layout, gradient: dhidden, engine)
       guard embeddingIsTrained else { return }
-      for (image, rows) in zip(trace.images, layout.sequences) {
-        let first = dhidden + rows.lowerBound * width
-        if let sums = classToken?.gradient { engine.operations.add_bias(sums, first, width, sums) }
-        try patch.backward(image.patches, first + skipped * width, engine)
-        if let patches = image.mask { try mask?.backward(patches, first + skipped * width, engine) }
+      var dembedded = dhidden
+      if let classToken {
+        let rows = try engine.arena.floats(trace.images.count * patch.tokens * width)
+        overImages(layout, engine) { tokens, classRow in
+          (rows + tokens.lowerBound * width).update(from: dhidden + (classRow + 1) * width, count: tokens.count * width)
+        }
+        dembedded = rows
+        if let sums = classToken.gradient {
+          engine.operations.column_sums(dhidden, (patch.tokens + 1) * width, trace.images.count, width, sums)
+        }
       }
+      try patch.backward(trace.images.patches, dembedded, images: trace.images.count, engine)
+      if let masks = trace.images.masks {
+        try mask?.backward(masks.patches, dembedded, images: masks.count, engine)
+      }
+    }
+  }
+
+  /// Calls `body` for each image with its rows among those of all tokens, and with the row of its class token in `layout`.
+  private func overImages(
+    _ layout: RowLayout, _ engine: Engine, _ body: (_ tokens: Range<Int>, _ classRow: Int) -> Void
+  ) {
+    engine.pool.run(layout.sequences.count) { image in
+      body((image * patch.tokens)..<((image + 1) * patch.tokens), layout.sequences[image].lowerBound)
     }
   }
 }

@@ -75,6 +75,7 @@ struct VisionBlock: ResidualBlock {
     let dnormed = try arena.floats(rows * width)
     let dattended = try arena.floats(rows * width)
     let (sums1, sums2) = (try norm1.sums(rows, engine), try norm2.sums(rows, engine))
+    let (inSums, outSums) = (try mlpIn.biasSums(rows, engine), try out.biasSums(rows, engine))
     try mlpOut.addGradients(saved.activated, gradient, rows: rows, engine)
     try arena.scoped {
       let dmlp = try arena.floats(rows * mlpIn.outputs)
@@ -82,14 +83,16 @@ struct VisionBlock: ResidualBlock {
         try mlpOut.backward(
           gradient, part, into: dmlp, next: part.upcoming(saved.mlp, width: mlpIn.outputs))
         GELU.backward(saved.mlp, part, width: mlpIn.outputs, gradient: dmlp)
+        mlpIn.sumBias(dmlp, part, inSums)
         try mlpIn.backward(dmlp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
         norm2.backward(saved.middle, dnormed, part, addingTo: gradient, sums2)
+        out.sumBias(gradient, part, outSums)
         try out.backward(gradient, part, into: dattended, next: part.upcomingNext(gradient, width: width))
       }
-      try mlpIn.addGradients(saved.normed2, dmlp, rows: rows, engine)
+      try mlpIn.addGradients(saved.normed2, dmlp, rows: rows, biasSums: inSums, engine)
     }
     norm2.addGradients(sums2, engine)
-    try out.addGradients(saved.attended, gradient, rows: rows, engine)
+    try out.addGradients(saved.attended, gradient, rows: rows, biasSums: outSums, engine)
 
     let dqkv = try arena.floats(rows * qkv.outputs)
     try attention.backward(

@@ -32,12 +32,13 @@ struct VisionPath {
 
   func forward(_ examples: [TrainingExample], _ engine: Engine) throws -> Trace {
     let views = examples.flatMap { [$0.global, $0.focal] }
-    let petImages = try zip(patches(views.map(\.pet), engine), patches(views.map(\.mask), engine)).map {
-      TowerImage(patches: $0, mask: $1)
-    }
-    let ctImages = try patches(views.map(\.ct), engine).map { TowerImage(patches: $0, mask: nil) }
-    let petTrace = try pet.forward(ct == nil ? petImages + ctImages : petImages, engine)
-    let ctTrace = try ct?.forward(ctImages, engine)
+    let shared = ct == nil ? views.map(\.ct) : []
+    let petTrace = try pet.forward(
+      TowerImages(
+        count: views.count + shared.count, patches: try patches(views.map(\.pet) + shared, engine),
+        masks: (views.count, try patches(views.map(\.mask), engine))), engine)
+    let ctTrace = try ct?.forward(
+      TowerImages(count: views.count, patches: try patches(views.map(\.ct), engine)), engine)
 
     let rows = examples.count * model.visionTokens
     let pooled = try engine.arena.floats(rows * fusion.width)
@@ -80,12 +81,13 @@ struct VisionPath {
     return (petFeatures, Fusion.Features(base: ctRows, rows: tokens + ct.skipped, skipped: ct.skipped))
   }
 
-  private func patches(_ images: [Buffer<Float>], _ engine: Engine) throws -> [UnsafePointer<Float>] {
+  /// (images * tokens, patch voxels)
+  private func patches(_ images: [Buffer<Float>], _ engine: Engine) throws -> UnsafePointer<Float> {
     let count = model.tokenGrid.count * model.vision.patch.count
     let rows = try engine.arena.floats(images.count * count)
     engine.pool.run(images.count) { image in
       PatchEmbedding.patches(of: images[image].base, model, into: rows + image * count)
     }
-    return images.indices.map { UnsafePointer(rows + $0 * count) }
+    return UnsafePointer(rows)
   }
 }
