@@ -35,7 +35,7 @@ enum BenchCommand {
     let optimizer = try AdamW(parameters, .init(), pool: pool)
     let batch = try benchBatch(model)
     let count = parameters.tensors.reduce(0) { $0 + $1.values.count }
-    Console.out("\(count) parameters, batch of \(batch.count), \(threads) threads, OpenBLAS for \(OpenBLAS.core)\n")
+    Console.out("\(count) parameters, batch of \(batch.count), \(threads) threads, \(productKernels)\n")
     var times: [Double] = []
     // The first three warm up: memory is taken then.
     for step in 0..<(3 + steps) {

@@ -35,7 +35,7 @@ typedef struct ct_product {
 } ct_product;
 
 typedef struct ct_operations {
-    /* NULL where OpenBLAS is as fast. */
+    /* NULL without AVX-512, which has the registers for it. */
     void (*multiply)(const ct_product *product);
 
     /* y = x + bias; x or bias may be NULL and then counts as zero. y may be x. */

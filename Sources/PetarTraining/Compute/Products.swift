@@ -73,6 +73,12 @@ func multiply(
     Int32(clamping: stride))
 }
 
+/// What multiplies on this processor, for people.
+package var productKernels: String {
+  let openBLAS = "OpenBLAS for \(OpenBLAS.core)"
+  return ct_operations_best().pointee.multiply == nil ? openBLAS : "own kernel for AVX-512, else \(openBLAS)"
+}
+
 /// `y = xᵀ`, on the calling thread.
 func transpose(
   _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int, into y: UnsafeMutablePointer<Float>,
