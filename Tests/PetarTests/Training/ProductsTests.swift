@@ -18,10 +18,10 @@ import Testing
     case alone, toResult, toBiasAndRows
   }
 
-  /// Below and above the size of a tile, of a block and of what is cut for threads, by rows, by columns and by depth, no
-  /// multiples of any; as a layer's outputs, the gradients of its inputs and those of its weights come.
+  /// Below and above the size of a tile, of a block, of what is cut for threads and of a small weight, by rows, by columns
+  /// and by depth, no multiples of any; as a layer's outputs, the gradients of its inputs and those of its weights come.
   private static let shapes = [
-    (5, 3, 2), (200, 150, 230), (150, 400, 97), (96, 96, 96), (65, 129, 1000), (101, 1010, 267),
+    (5, 3, 2), (200, 150, 230), (150, 400, 97), (96, 96, 96), (65, 129, 1000), (101, 1010, 267), (17, 2000, 1100),
   ].flatMap {
     rows, columns, depth in
     [(false, true), (false, false), (true, false)].map {
