@@ -123,7 +123,7 @@ extension Engine {
     // OpenBLAS copies the weights for each part, which takes more rows to pay.
     let size = (operations.multiply == nil ? 4 : 1) * RowSums.rowsOfPart
     let parts = (rows + size - 1) / size
-    guard parts >= 8, layers.allSatisfy({ $0.isPlain && $0.inputs * $0.outputs <= 1 << 20 }) else {
+    guard parts >= 8, layers.allSatisfy({ $0.isPlain && $0.inputs * $0.outputs <= Extents.smallWeight }) else {
       return try body(all(rows))
     }
     try arena.scoped {
