@@ -44,17 +44,21 @@ typedef struct ct_operations {
     /* sums[c] += sum over `rows` rows, `stride` apart, of x[r][c]. */
     void (*column_sums)(const float *x, size_t stride, size_t rows, size_t width, float *sums);
 
-    /* dx += the gradient of x through y = (x - mean) / sqrt(variance + epsilon) * weight + bias, from dy.
-     * dweight and dbias += theirs, summed over the rows; both NULL where they are frozen. */
+    /* dx = residual + the gradient of x through y = (x - mean) / sqrt(variance + epsilon) * weight + bias, from dy.
+     * residual may be dx, or NULL and then counts as zero. dweight and dbias += theirs, summed over the rows; both NULL
+     * where they are frozen. */
     void (*layer_norm_backward)(const float *x, const float *dy, size_t rows, size_t width, const float *weight,
-                                float epsilon, float *dx, float *dweight, float *dbias);
+                                float epsilon, const float *residual, float *dx, float *dweight, float *dbias);
 
     /* The same for y = x / sqrt(mean(x^2) + epsilon) * weight. */
     void (*rms_norm_backward)(const float *x, const float *dy, size_t rows, size_t width, const float *weight,
-                              float epsilon, float *dx, float *dweight);
+                              float epsilon, const float *residual, float *dx, float *dweight);
 
-    /* dy *= the derivative of x/2 (1 + erf(x / sqrt 2)) at x. */
-    void (*gelu_backward)(const float *x, size_t count, float *dy);
+    /* y = x/2 (1 + erf(x / sqrt 2)), and x becomes the derivative there: most of one is most of the other. */
+    void (*gelu)(float *x, size_t count, float *y);
+
+    /* y *= x */
+    void (*scale_by)(const float *x, size_t count, float *y);
 
     /* For y = silu(gate) * up: gate and up, `width` floats each, side by side in gate_up, become their own gradients. */
     void (*silu_gate_backward)(const float *dy, size_t width, float *gate_up);

@@ -102,30 +102,39 @@ func transpose(
 
 extension Engine {
   /// As the function `multiply`, on all threads, but for the order of the sums.
-  ///
-  /// OpenBLAS runs on one thread and each thread of the pool has a part of the rows or columns of the result: a sum is
-  /// never split, there is one set of threads, and it is faster on small products. The parts depend on the shape
-  /// alone.
   package func multiply(
     _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, scale: Float = 1,
     plus addend: Addend = Addend()
   ) {
+    run(product(a, b, into: c, stride: stride, extents, scale: scale, plus: addend))
+  }
+
+  /// What `multiply` does, part by part.
+  ///
+  /// OpenBLAS runs on one thread and each thread of the pool has a part of the rows or columns of the result: a sum is
+  /// never split, there is one set of threads, and it is faster on small products. The parts depend on the shape
+  /// alone.
+  func product(
+    _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, scale: Float = 1,
+    plus addend: Addend = Addend()
+  ) -> [Work] {
     let byRows = extents.rows >= extents.columns
     let side = byRows ? extents.rows : extents.columns
     let step = Self.partSize(side, others: byRows ? extents.columns * extents.depth : extents.rows * extents.depth)
-    pool.run((side + step - 1) / step) { part in
-      let first = part * step
+    return Swift.stride(from: 0, to: side, by: max(step, 1)).map { first in
       let count = min(step, side - first)
-      if byRows {
-        PetarTraining.multiply(
-          a.from(row: first), b, into: c + first * stride, stride: stride,
-          Extents(rows: count, columns: extents.columns, depth: extents.depth), scale: scale,
-          plus: addend.from(row: first, stride: stride))
-      } else {
-        PetarTraining.multiply(
-          a, b.from(column: first), into: c + first, stride: stride,
-          Extents(rows: extents.rows, columns: count, depth: extents.depth), scale: scale,
-          plus: addend.from(column: first, stride: stride))
+      return {
+        if byRows {
+          PetarTraining.multiply(
+            a.from(row: first), b, into: c + first * stride, stride: stride,
+            Extents(rows: count, columns: extents.columns, depth: extents.depth), scale: scale,
+            plus: addend.from(row: first, stride: stride))
+        } else {
+          PetarTraining.multiply(
+            a, b.from(column: first), into: c + first, stride: stride,
+            Extents(rows: extents.rows, columns: count, depth: extents.depth), scale: scale,
+            plus: addend.from(column: first, stride: stride))
+        }
       }
     }
   }

@@ -119,18 +119,22 @@ extension Engine {
   /// Where weights are small, each thread takes part after part of the rows through all of it: what a layer makes is
   /// still in the second-level cache when the next one reads it. Layers with adapters, which need memory of their own,
   /// and large weights, which would have to be read for each part, have all rows at once.
-  func overParts(_ rows: Int, _ pass: Pass, _ layers: [LinearLayer], _ body: (RowPart) throws -> Void) throws {
+  /// - Parameter works: what can be done meanwhile.
+  func overParts(
+    _ rows: Int, _ pass: Pass, _ layers: [LinearLayer], beside works: [Work] = [], _ body: (RowPart) throws -> Void
+  ) throws {
     // OpenBLAS copies the weights for each part, which takes more rows to pay.
     let size = (operations.multiply == nil ? 4 : 1) * RowSums.rowsOfPart
     let parts = (rows + size - 1) / size
     guard parts >= 8, layers.allSatisfy({ $0.isPlain && $0.inputs * $0.outputs <= Extents.smallWeight }) else {
+      run(works)
       return try body(all(rows))
     }
     try arena.scoped {
       let turns = pass == .forward && operations.multiply != nil
       let transposes = turns ? try transposes(of: layers.map(\.weight)) : [:]
       let failure = FirstFailure()
-      pool.run(parts) { index in
+      run(works, parts) { index, _ in
         failure.catching {
           let part = (index * size)..<min((index + 1) * size, rows)
           try body(RowPart(rows: part, engine: self, isOnOneThread: true, transposes: transposes))

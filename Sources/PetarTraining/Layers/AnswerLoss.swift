@@ -63,9 +63,8 @@ struct AnswerLoss {
       try head.backward(logits, all, into: dnormed)
       try head.addGradients(normed, logits, rows: rows, engine)
       let dgathered = try arena.floats(rows * width)
-      dgathered.update(repeating: 0, count: rows * width)
       let sums = try norm.sums(rows, engine)
-      norm.backward(gathered, dnormed, all, addingTo: dgathered, sums)
+      norm.backward(gathered, dnormed, all, into: dgathered, sums)
       norm.addGradients(sums, engine)
       for (index, target) in block.enumerated() {
         let row = gradient + target.row * width

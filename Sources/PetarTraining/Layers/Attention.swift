@@ -75,11 +75,12 @@ struct Attention {
   ///
   /// With p = softmax(s) and dp = dout vᵀ, the scores' gradient is p (dp - Σ p dp), and Σ p dp = dout · out (Dao 2023,
   /// FlashAttention-2, section 3.1), so that one pass over the scores makes both.
+  /// - Parameter works: what can be done meanwhile.
   func backward(
     _ qkv: UnsafePointer<Float>, _ out: UnsafePointer<Float>, _ dout: UnsafePointer<Float>, _ layout: RowLayout,
-    logSums: UnsafePointer<Float>, into dqkv: UnsafeMutablePointer<Float>, _ engine: Engine
+    logSums: UnsafePointer<Float>, into dqkv: UnsafeMutablePointer<Float>, beside works: [Work], _ engine: Engine
   ) throws {
-    try overHeads(layout, engine) { task, next, scratch in
+    try overHeads(layout, beside: works, engine) { task, next, scratch in
       let keyColumns = columns(qkv + keyPlace(task), task.sequence, in: scratch.keys)
       let valueColumns = columns(qkv + keyPlace(task) + keyHeads * headWidth, task.sequence, in: scratch.values)
       let (coming, comingResults) = (upcoming(qkv, next), upcoming(results: [out, dout], next))
@@ -178,7 +179,8 @@ struct Attention {
 
   /// Calls `body` for each sequence and key head, with what the thread will probably do after it.
   private func overHeads(
-    _ layout: RowLayout, _ engine: Engine, _ body: (_ task: Task, _ next: Task?, _ scratch: Scratch) -> Void
+    _ layout: RowLayout, beside works: [Work] = [], _ engine: Engine,
+    _ body: (_ task: Task, _ next: Task?, _ scratch: Scratch) -> Void
   ) throws {
     let scoreFloats = layout.sequences.map { scratchFloats($0.count) }.max() ?? 0
     let columnFloats = headWidth * Self.stride(layout.longest)
@@ -189,7 +191,7 @@ struct Attention {
     try engine.arena.scoped {
       let floats = 2 * (scoreFloats + columnFloats)
       let base = try engine.arena.floats(floats * engine.pool.threads)
-      engine.pool.run(count) { index, lane in
+      engine.run(works, count) { index, lane in
         let base = base + lane * floats
         let columns = base + 2 * scoreFloats
         let next = index + engine.pool.threads

@@ -71,9 +71,10 @@ struct DecoderBlock: ResidualBlock {
   ) throws {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
     let dnormed = try arena.floats(rows * width)
+    let dmiddle = try arena.floats(rows * width)
     let dattended = try arena.floats(rows * out.inputs)
+    let dqkv = try arena.floats(rows * qkv.outputs)
     let (attentionSums, ffnSums) = (try attentionNorm.sums(rows, engine), try ffnNorm.sums(rows, engine))
-    try down.addGradients(saved.gated, gradient, rows: rows, engine)
     try arena.scoped {
       let ffn = down.inputs
       let dgated = try arena.floats(rows * ffn)
@@ -83,24 +84,27 @@ struct DecoderBlock: ResidualBlock {
           engine.operations.silu_gate_backward(dgated + row * ffn, ffn, saved.gateUp + row * 2 * ffn)
         }
         try gateUp.backward(saved.gateUp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
-        ffnNorm.backward(saved.middle, dnormed, part, addingTo: gradient, ffnSums)
-        try out.backward(gradient, part, into: dattended, next: part.upcomingNext(gradient, width: width))
+        ffnNorm.backward(saved.middle, dnormed, part, into: dmiddle, residual: gradient, ffnSums)
+        try out.backward(dmiddle, part, into: dattended, next: part.upcomingNext(gradient, width: width))
       }
     }
-    try gateUp.addGradients(saved.normed2, saved.gateUp, rows: rows, engine)
-    ffnNorm.addGradients(ffnSums, engine)
-    try out.addGradients(saved.attended, gradient, rows: rows, engine)
-
-    let dqkv = try arena.floats(rows * qkv.outputs)
     try attention.backward(
-      saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
+      saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv,
+      beside: down.weightGradient(saved.gated, gradient, rows: rows, engine)
+        + gateUp.weightGradient(saved.normed2, saved.gateUp, rows: rows, engine)
+        + out.weightGradient(saved.attended, dmiddle, rows: rows, engine), engine)
+    try down.addOtherGradients(saved.gated, gradient, rows: rows, engine)
+    try gateUp.addOtherGradients(saved.normed2, saved.gateUp, rows: rows, engine)
+    try out.addOtherGradients(saved.attended, dmiddle, rows: rows, engine)
+    ffnNorm.addGradients(ffnSums, engine)
+
     try engine.overParts(rows, .backward, [qkv]) { part in
       turnHeads(dqkv, layout, part, engine.operations.rope_backward)
       try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
-      attentionNorm.backward(x, dnormed, part, addingTo: gradient, attentionSums)
+      attentionNorm.backward(x, dnormed, part, into: gradient, residual: dmiddle, attentionSums)
     }
-    attentionNorm.addGradients(attentionSums, engine)
     try qkv.addGradients(saved.normed1, dqkv, rows: rows, engine)
+    attentionNorm.addGradients(attentionSums, engine)
   }
 
   /// Calls `turn` for every query and key head of rows of q | k | v with the cosines and sines of their positions.

@@ -103,23 +103,32 @@ struct LinearLayer {
   }
 
   /// Adds the gradients of what is trained, from all `rows` rows of inputs and of the outputs' gradient.
-  /// - Parameter biasSums: where all rows have been summed already.
-  func addGradients(
+  func addGradients(_ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, _ engine: Engine) throws {
+    engine.run(weightGradient(x, dy, rows: rows, engine))
+    try engine.arena.scoped {
+      let sums = try biasSums(rows, engine)
+      sumBias(dy, engine.all(rows), sums)
+      try addOtherGradients(x, dy, rows: rows, biasSums: sums, engine)
+    }
+  }
+
+  /// What adds the gradient of the weight if it is trained.
+  func weightGradient(
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, _ engine: Engine
+  ) -> [Work] {
+    guard let gradient = weight.gradient else { return [] }
+    return engine.product(
+      Factor(dy, stride: outputs, transposed: true), Factor(x, stride: inputs), into: gradient, stride: inputs,
+      Extents(rows: outputs, columns: inputs, depth: rows), plus: Addend(rows: gradient))
+  }
+
+  /// Adds the gradients of the bias and of adapters.
+  func addOtherGradients(
     _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, rows: Int, biasSums: RowSums? = nil, _ engine: Engine
   ) throws {
-    if let gradient = weight.gradient {
-      engine.multiply(
-        Factor(dy, stride: outputs, transposed: true), Factor(x, stride: inputs), into: gradient, stride: inputs,
-        Extents(rows: outputs, columns: inputs, depth: rows), plus: Addend(rows: gradient))
-    }
-    let part = engine.all(rows)
-    try engine.arena.scoped {
-      let sums = try biasSums ?? self.biasSums(rows, engine)
-      if biasSums == nil { sumBias(dy, part, sums) }
-      sums?.add(to: bias?.gradient, count: outputs, engine)
-    }
+    biasSums?.add(to: bias?.gradient, count: outputs, engine)
     for adapter in adapters where adapter.isTrained {
-      try engine.arena.scoped { try addGradients(of: adapter, x, dy, part) }
+      try engine.arena.scoped { try addGradients(of: adapter, x, dy, engine.all(rows)) }
     }
   }
 

@@ -16,18 +16,18 @@ struct LayerNormLayer {
   /// For `backward`, of as many rows.
   func sums(_ rows: Int, _ engine: Engine) throws -> RowSums { try RowSums(rows, width: 2 * weight.columns, engine) }
 
-  /// Adds the gradient of the inputs to `dx`, and those of weight and bias to `sums`. Statistics of `x` are computed
-  /// again: they cost less than their memory.
+  /// The gradient of the inputs, plus the rows of `residual` if there are some; those of weight and bias are added to
+  /// `sums`. Statistics of `x` are computed again: they cost less than their memory. `dx` may be `residual`.
   func backward(
-    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart, addingTo dx: UnsafeMutablePointer<Float>,
-    _ sums: RowSums
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>,
+    residual: UnsafePointer<Float>? = nil, _ sums: RowSums
   ) {
     let width = weight.columns
     sums.forEach(in: part) { rows, sums in
       let first = rows.lowerBound * width
       part.engine.operations.layer_norm_backward(
-        x + first, dy + first, rows.count, width, weight.values, epsilon, dx + first, isTrained ? sums : nil,
-        isTrained ? sums + width : nil)
+        x + first, dy + first, rows.count, width, weight.values, epsilon, residual.map { $0 + first }, dx + first,
+        isTrained ? sums : nil, isTrained ? sums + width : nil)
     }
   }
 
@@ -52,16 +52,18 @@ struct RMSNormLayer {
   /// For `backward`, of as many rows.
   func sums(_ rows: Int, _ engine: Engine) throws -> RowSums { try RowSums(rows, width: weight.columns, engine) }
 
-  /// Adds the gradient of the inputs to `dx`, and that of the weight to `sums`.
+  /// The gradient of the inputs, plus the rows of `residual` if there are some; that of the weight is added to `sums`.
+  /// `dx` may be `residual`.
   func backward(
-    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart, addingTo dx: UnsafeMutablePointer<Float>,
-    _ sums: RowSums
+    _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>,
+    residual: UnsafePointer<Float>? = nil, _ sums: RowSums
   ) {
     let width = weight.columns
     sums.forEach(in: part) { rows, sums in
       let first = rows.lowerBound * width
       part.engine.operations.rms_norm_backward(
-        x + first, dy + first, rows.count, width, weight.values, epsilon, dx + first, isTrained ? sums : nil)
+        x + first, dy + first, rows.count, width, weight.values, epsilon, residual.map { $0 + first }, dx + first,
+        isTrained ? sums : nil)
     }
   }
 

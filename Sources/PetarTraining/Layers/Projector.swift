@@ -9,9 +9,10 @@ struct Projector {
   struct Trace {
     let rows: Int
     let output: UnsafeMutablePointer<Float>
-    /// Of each layer; before the activation and after it, which are the same without one.
+    /// Of each layer.
     fileprivate let inputs: [UnsafePointer<Float>]
-    fileprivate let outputs: [UnsafeMutablePointer<Float>]
+    /// Of the activation after each layer but the last.
+    fileprivate let slopes: [UnsafePointer<Float>]
   }
 
   init(_ parameters: Parameters) throws {
@@ -26,21 +27,21 @@ struct Projector {
 
   func forward(_ x: UnsafePointer<Float>, rows: Int, _ engine: Engine) throws -> Trace {
     var inputs: [UnsafePointer<Float>] = []
-    var outputs: [UnsafeMutablePointer<Float>] = []
+    var slopes: [UnsafePointer<Float>] = []
     var current = x
     for (index, layer) in layers.enumerated() {
       let output = try engine.arena.floats(rows * layer.outputs)
       try layer.forward(current, engine.all(rows), into: output)
       inputs.append(current)
-      outputs.append(output)
       current = UnsafePointer(output)
       if activates, index < layers.count - 1 {
         let activated = try engine.arena.floats(rows * layer.outputs)
         GELU.forward(output, engine.all(rows), width: layer.outputs, into: activated)
+        slopes.append(output)
         current = UnsafePointer(activated)
       }
     }
-    return Trace(rows: rows, output: UnsafeMutablePointer(mutating: current), inputs: inputs, outputs: outputs)
+    return Trace(rows: rows, output: UnsafeMutablePointer(mutating: current), inputs: inputs, slopes: slopes)
   }
 
   /// - Parameter dx: gets the gradient of the inputs, if it is wanted.
@@ -58,7 +59,7 @@ struct Projector {
         }
         let below = try engine.arena.floats(trace.rows * layer.inputs)
         try layer.backward(gradient, all, into: below)
-        if activates { GELU.backward(trace.outputs[index - 1], all, width: layer.inputs, gradient: below) }
+        if activates { GELU.backward(trace.slopes[index - 1], all, width: layer.inputs, gradient: below) }
         gradient = UnsafePointer(below)
       }
     }

@@ -85,9 +85,8 @@ struct Tower {
     let layout = trace.layout
     try engine.arena.scoped {
       let dhidden = try engine.arena.floats(layout.rows * width)
-      dhidden.update(repeating: 0, count: layout.rows * width)
       let sums = try norm.sums(layout.rows, engine)
-      norm.backward(trace.blocks.output, gradient, engine.all(layout.rows), addingTo: dhidden, sums)
+      norm.backward(trace.blocks.output, gradient, engine.all(layout.rows), into: dhidden, sums)
       norm.addGradients(sums, engine)
       try stack.backward(trace.blocks, layout, gradient: dhidden, engine)
       guard embeddingIsTrained else { return }

@@ -11,7 +11,7 @@ struct VisionBlock: ResidualBlock {
   let mlpOut: LinearLayer
 
   struct Saved {
-    let normed1, qkv, logSums, attended, middle, normed2, mlp, activated: UnsafeMutablePointer<Float>
+    let normed1, qkv, logSums, attended, middle, normed2, mlpSlope, activated: UnsafeMutablePointer<Float>
   }
 
   init(_ parameters: Parameters, _ tower: TensorName.Tower, _ layer: Int) throws {
@@ -48,7 +48,7 @@ struct VisionBlock: ResidualBlock {
       normed1: try arena.floats(rows * width), qkv: try arena.floats(rows * qkv.outputs),
       logSums: try arena.floats(rows * attention.heads), attended: try arena.floats(rows * width),
       middle: try arena.floats(rows * width),
-      normed2: try arena.floats(rows * width), mlp: try arena.floats(rows * mlpIn.outputs),
+      normed2: try arena.floats(rows * width), mlpSlope: try arena.floats(rows * mlpIn.outputs),
       activated: try arena.floats(rows * mlpIn.outputs))
     try engine.overParts(rows, .forward, [qkv]) { part in
       norm1.forward(x, part, into: saved.normed1)
@@ -60,8 +60,8 @@ struct VisionBlock: ResidualBlock {
         saved.attended, part, into: saved.middle, residual: x,
         next: part.upcomingNext(saved.attended, width: width))
       norm2.forward(saved.middle, part, into: saved.normed2)
-      try mlpIn.forward(saved.normed2, part, into: saved.mlp)
-      GELU.forward(saved.mlp, part, width: mlpIn.outputs, into: saved.activated)
+      try mlpIn.forward(saved.normed2, part, into: saved.mlpSlope)
+      GELU.forward(saved.mlpSlope, part, width: mlpIn.outputs, into: saved.activated)
       try mlpOut.forward(saved.activated, part, into: y, residual: saved.middle)
     }
     return saved
@@ -73,35 +73,41 @@ struct VisionBlock: ResidualBlock {
   ) throws {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
     let dnormed = try arena.floats(rows * width)
+    let dmiddle = try arena.floats(rows * width)
+    let dmlp = try arena.floats(rows * mlpIn.outputs)
     let dattended = try arena.floats(rows * width)
-    let (sums1, sums2) = (try norm1.sums(rows, engine), try norm2.sums(rows, engine))
-    let (inSums, outSums) = (try mlpIn.biasSums(rows, engine), try out.biasSums(rows, engine))
-    try mlpOut.addGradients(saved.activated, gradient, rows: rows, engine)
-    try arena.scoped {
-      let dmlp = try arena.floats(rows * mlpIn.outputs)
-      try engine.overParts(rows, .backward, [mlpOut, mlpIn, out]) { part in
-        try mlpOut.backward(
-          gradient, part, into: dmlp, next: part.upcoming(saved.mlp, width: mlpIn.outputs))
-        GELU.backward(saved.mlp, part, width: mlpIn.outputs, gradient: dmlp)
-        mlpIn.sumBias(dmlp, part, inSums)
-        try mlpIn.backward(dmlp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
-        norm2.backward(saved.middle, dnormed, part, addingTo: gradient, sums2)
-        out.sumBias(gradient, part, outSums)
-        try out.backward(gradient, part, into: dattended, next: part.upcomingNext(gradient, width: width))
-      }
-      try mlpIn.addGradients(saved.normed2, dmlp, rows: rows, biasSums: inSums, engine)
-    }
-    norm2.addGradients(sums2, engine)
-    try out.addGradients(saved.attended, gradient, rows: rows, biasSums: outSums, engine)
-
     let dqkv = try arena.floats(rows * qkv.outputs)
-    try attention.backward(
-      saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv, engine)
-    try engine.overParts(rows, .backward, [qkv]) { part in
-      try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
-      norm1.backward(x, dnormed, part, addingTo: gradient, sums1)
+    let (sums1, sums2) = (try norm1.sums(rows, engine), try norm2.sums(rows, engine))
+    let (qkvSums, outSums) = (try qkv.biasSums(rows, engine), try out.biasSums(rows, engine))
+    let (mlpInSums, mlpOutSums) = (try mlpIn.biasSums(rows, engine), try mlpOut.biasSums(rows, engine))
+    try engine.overParts(rows, .backward, [mlpOut, mlpIn, out]) { part in
+      mlpOut.sumBias(gradient, part, mlpOutSums)
+      try mlpOut.backward(gradient, part, into: dmlp, next: part.upcoming(saved.mlpSlope, width: mlpIn.outputs))
+      GELU.backward(saved.mlpSlope, part, width: mlpIn.outputs, gradient: dmlp)
+      mlpIn.sumBias(dmlp, part, mlpInSums)
+      try mlpIn.backward(dmlp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
+      norm2.backward(saved.middle, dnormed, part, into: dmiddle, residual: gradient, sums2)
+      out.sumBias(dmiddle, part, outSums)
+      try out.backward(dmiddle, part, into: dattended, next: part.upcomingNext(gradient, width: width))
     }
+    try attention.backward(
+      saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv,
+      beside: mlpOut.weightGradient(saved.activated, gradient, rows: rows, engine)
+        + mlpIn.weightGradient(saved.normed2, dmlp, rows: rows, engine)
+        + out.weightGradient(saved.attended, dmiddle, rows: rows, engine), engine)
+    try mlpOut.addOtherGradients(saved.activated, gradient, rows: rows, biasSums: mlpOutSums, engine)
+    try mlpIn.addOtherGradients(saved.normed2, dmlp, rows: rows, biasSums: mlpInSums, engine)
+    try out.addOtherGradients(saved.attended, dmiddle, rows: rows, biasSums: outSums, engine)
+    norm2.addGradients(sums2, engine)
+
+    try engine.overParts(
+      rows, .backward, [qkv], beside: qkv.weightGradient(saved.normed1, dqkv, rows: rows, engine)
+    ) { part in
+      qkv.sumBias(dqkv, part, qkvSums)
+      try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
+      norm1.backward(x, dnormed, part, into: gradient, residual: dmiddle, sums1)
+    }
+    try qkv.addOtherGradients(saved.normed1, dqkv, rows: rows, biasSums: qkvSums, engine)
     norm1.addGradients(sums1, engine)
-    try qkv.addGradients(saved.normed1, dqkv, rows: rows, engine)
   }
 }
