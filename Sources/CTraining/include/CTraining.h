@@ -17,7 +17,8 @@ typedef struct ct_adamw_rates {
     float gradient_scale; /* of clipping */
 } ct_adamw_rates;
 
-/* c = scale a b + bias + start: rows x columns. Sums run over `depth` ascending, in blocks that depend on nothing else. */
+/* c = scale a b + bias + start, or that times c: rows x columns. Sums run over `depth` ascending, in blocks that depend on
+ * nothing else. */
 typedef struct ct_product {
     const float *a; /* a[row * a_row + k * a_depth]; one of the two is 1 */
     size_t a_row, a_depth;
@@ -29,6 +30,8 @@ typedef struct ct_product {
     const float *bias; /* of each column; NULL for zero */
     size_t rows, columns, depth;
     float scale;
+    int times_c;
+    int is_near; /* c is in a second-level cache: it is not asked for */
     /* What is read after this call is asked for meanwhile: rows `next_stride` apart, at any address. NULL for nothing. */
     const float *next;
     size_t next_stride, next_rows, next_columns;

@@ -45,19 +45,19 @@ struct RowPart {
     }
   }
 
-  /// `c = scale a b + addend`, for the rows of `a`, `c` and the addend.
+  /// `c = scale a b` and `epilogue`, for the rows of `a`, `c` and the epilogue.
   func multiply(
     _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, columns: Int, depth: Int,
-    scale: Float = 1, plus addend: Addend = Addend(), next: Upcoming? = nil
+    scale: Float = 1, then epilogue: Epilogue = Epilogue(), isNear: Bool = false, next: Upcoming? = nil
   ) {
     let first = rows.lowerBound
     let extents = Extents(rows: rows.count, columns: columns, depth: depth)
     if isOnOneThread {
       PetarTraining.multiply(
         a.from(row: first), b, into: c + first * stride, stride: stride, extents, scale: scale,
-        plus: addend.from(row: first, stride: stride), next: next)
+        then: epilogue.from(row: first, stride: stride), isNear: isNear, next: next)
     } else {
-      engine.multiply(a, b, into: c, stride: stride, extents, scale: scale, plus: addend)
+      engine.multiply(a, b, into: c, stride: stride, extents, scale: scale, then: epilogue)
     }
   }
 
@@ -65,6 +65,15 @@ struct RowPart {
   func transposed(_ weight: Weight) -> Factor {
     transposes[UnsafePointer(weight.values)] ?? Factor(weight.values, stride: weight.columns, transposed: true)
   }
+}
+
+/// Memory for what does not outlive a part of the rows: in a second-level cache where parts are small.
+struct RowScratch {
+  fileprivate let base: UnsafeMutablePointer<Float>
+  fileprivate let firstRow: Int
+
+  /// Rows of `width`, as all memory of rows addressed from the batch's first one on. They take the place of any others.
+  func rows(_ width: Int) -> UnsafeMutablePointer<Float> { base - firstRow * width }
 }
 
 /// Sums over rows, in parts that may be added to side by side and are then added up in their order.
@@ -119,25 +128,31 @@ extension Engine {
   /// Where weights are small, each thread takes part after part of the rows through all of it: what a layer makes is
   /// still in the second-level cache when the next one reads it. Layers with adapters, which need memory of their own,
   /// and large weights, which would have to be read for each part, have all rows at once.
-  /// - Parameter works: what can be done meanwhile.
+  /// - Parameters:
+  ///   - works: what can be done meanwhile.
+  ///   - width: of the widest rows that `body` has memory for.
   func overParts(
-    _ rows: Int, _ pass: Pass, _ layers: [LinearLayer], beside works: [Work] = [], _ body: (RowPart) throws -> Void
+    _ rows: Int, _ pass: Pass, _ layers: [LinearLayer], beside works: [Work] = [], scratch width: Int = 0,
+    _ body: (_ part: RowPart, _ scratch: RowScratch) throws -> Void
   ) throws {
     // OpenBLAS copies the weights for each part, which takes more rows to pay.
     let size = (operations.multiply == nil ? 4 : 1) * RowSums.rowsOfPart
     let parts = (rows + size - 1) / size
     guard parts >= 8, layers.allSatisfy({ $0.isPlain && $0.inputs * $0.outputs <= Extents.smallWeight }) else {
       run(works)
-      return try body(all(rows))
+      return try arena.scoped { try body(all(rows), RowScratch(base: arena.floats(rows * width), firstRow: 0)) }
     }
     try arena.scoped {
       let turns = pass == .forward && operations.multiply != nil
       let transposes = turns ? try transposes(of: layers.map(\.weight)) : [:]
+      let scratch = try arena.floats(pool.threads * size * width)
       let failure = FirstFailure()
-      run(works, parts) { index, _ in
+      run(works, parts) { index, lane in
         failure.catching {
           let part = (index * size)..<min((index + 1) * size, rows)
-          try body(RowPart(rows: part, engine: self, isOnOneThread: true, transposes: transposes))
+          try body(
+            RowPart(rows: part, engine: self, isOnOneThread: true, transposes: transposes),
+            RowScratch(base: scratch + lane * size * width, firstRow: part.lowerBound))
         }
       }
       try failure.rethrow()

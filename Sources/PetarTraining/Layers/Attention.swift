@@ -53,7 +53,8 @@ struct Attention {
         let out = out + resultPlace(block)
         multiply(
           Factor(qkv + queryPlace(block), stride: stride), keyColumns.factor(from: block.firstKey), into: scores,
-          stride: scoreStride, Extents(rows: block.rows.count, columns: keys, depth: headWidth))
+          stride: scoreStride, Extents(rows: block.rows.count, columns: keys, depth: headWidth), isNear: true,
+          next: index == 0 ? coming.queries : nil)
         withUnsafeTemporaryAllocation(of: Float.self, capacity: block.rows.count) { sums in
           for (index, row) in block.rows.enumerated() {
             let seen = seen(row, block)
@@ -64,7 +65,7 @@ struct Attention {
           multiply(
             Factor(scores, stride: scoreStride), Factor(qkv + valuePlace(block), stride: stride), into: out,
             stride: width, Extents(rows: block.rows.count, columns: headWidth, depth: keys),
-            next: coming.dropFirst(index).first)
+            next: coming.keysAndValues.dropFirst(index).first)
           for index in 0..<block.rows.count { engine.kernels.divide(out + index * width, headWidth, sums[index]) }
         }
       }
@@ -93,8 +94,11 @@ struct Attention {
         let query = Factor(qkv + queryPlace(block), stride: stride)
         let dresult = Factor(dout + resultPlace(block), stride: width)
         let within = Extents(rows: rows, columns: keys, depth: headWidth)
-        multiply(query, keyColumns.factor(from: block.firstKey), into: scores, stride: scoreStride, within)
-        multiply(dresult, valueColumns.factor(from: block.firstKey), into: dscores, stride: scoreStride, within)
+        multiply(
+          query, keyColumns.factor(from: block.firstKey), into: scores, stride: scoreStride, within, isNear: true,
+          next: index == 0 ? coming.queries : nil)
+        multiply(
+          dresult, valueColumns.factor(from: block.firstKey), into: dscores, stride: scoreStride, within, isNear: true)
         for (index, row) in block.rows.enumerated() {
           let seen = seen(row, block)
           let mean = engine.operations.dot(
@@ -108,10 +112,10 @@ struct Attention {
         let isFirst = index == 0 && window == nil
         multiply(
           Factor(scores, stride: scoreStride, transposed: true), dresult, into: dvalue, stride: stride, sums,
-          plus: Addend(rows: isFirst ? nil : dvalue), next: coming.dropFirst(index).first)
+          then: Epilogue(rows: isFirst ? nil : dvalue), next: coming.keysAndValues.dropFirst(index).first)
         multiply(
           Factor(dscores, stride: scoreStride, transposed: true), query, into: dkey, stride: stride, sums,
-          plus: Addend(rows: isFirst ? nil : dkey), next: comingResults.dropFirst(index).first)
+          then: Epilogue(rows: isFirst ? nil : dkey), next: comingResults.dropFirst(index).first)
         multiply(
           Factor(dscores, stride: scoreStride), Factor(qkv + keyPlace(block), stride: stride),
           into: dqkv + queryPlace(block), stride: stride, Extents(rows: rows, columns: headWidth, depth: keys))
@@ -203,16 +207,17 @@ struct Attention {
     }
   }
 
-  /// Keys, values and queries of a task. A head is a strip of each row, which hardware does not see coming.
-  private func upcoming(_ qkv: UnsafePointer<Float>, _ task: Task?) -> [Upcoming] {
-    guard let task else { return [] }
+  /// Of a task. A head is a strip of each row, which hardware does not see coming.
+  private func upcoming(
+    _ qkv: UnsafePointer<Float>, _ task: Task?
+  ) -> (queries: Upcoming?, keysAndValues: [Upcoming]) {
+    guard let task else { return (nil, []) }
     let (key, count) = (qkv + keyPlace(task), task.sequence.count)
     let query = qkv + task.sequence.lowerBound * stride + task.keyHead * group * headWidth
-    return [
-      Upcoming(base: key, stride: stride, rows: count, columns: headWidth),
-      Upcoming(base: key + keyHeads * headWidth, stride: stride, rows: count, columns: headWidth),
+    return (
       Upcoming(base: query, stride: stride, rows: count, columns: group * headWidth),
-    ]
+      [key, key + keyHeads * headWidth].map { Upcoming(base: $0, stride: stride, rows: count, columns: headWidth) }
+    )
   }
 
   private func upcoming(results: [UnsafePointer<Float>], _ task: Task?) -> [Upcoming] {

@@ -46,13 +46,13 @@ struct DecoderBlock: ResidualBlock {
       middle: try arena.floats(rows * width),
       normed2: try arena.floats(rows * width), gateUp: try arena.floats(rows * gateUp.outputs),
       gated: try arena.floats(rows * down.inputs))
-    try engine.overParts(rows, .forward, [qkv]) { part in
+    try engine.overParts(rows, .forward, [qkv]) { part, _ in
       attentionNorm.forward(x, part, into: saved.normed1)
       try qkv.forward(saved.normed1, part, into: saved.qkv, next: part.upcomingNext(x, width: width))
       turnHeads(saved.qkv, layout, part, engine.kernels.rope)
     }
     try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
-    try engine.overParts(rows, .forward, [out, gateUp, down]) { part in
+    try engine.overParts(rows, .forward, [out, gateUp, down]) { part, _ in
       try out.forward(
         saved.attended, part, into: saved.middle, residual: x,
         next: part.upcomingNext(saved.attended, width: out.inputs))
@@ -70,23 +70,23 @@ struct DecoderBlock: ResidualBlock {
     _ engine: Engine
   ) throws {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
-    let dnormed = try arena.floats(rows * width)
     let dmiddle = try arena.floats(rows * width)
     let dattended = try arena.floats(rows * out.inputs)
     let dqkv = try arena.floats(rows * qkv.outputs)
     let (attentionSums, ffnSums) = (try attentionNorm.sums(rows, engine), try ffnNorm.sums(rows, engine))
-    try arena.scoped {
-      let ffn = down.inputs
-      let dgated = try arena.floats(rows * ffn)
-      try engine.overParts(rows, .backward, [down, gateUp, out]) { part in
-        try down.backward(gradient, part, into: dgated, next: part.upcoming(saved.gateUp, width: gateUp.outputs))
-        part.forEachRow(width: ffn) { row in
-          engine.operations.silu_gate_backward(dgated + row * ffn, ffn, saved.gateUp + row * 2 * ffn)
-        }
-        try gateUp.backward(saved.gateUp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
-        ffnNorm.backward(saved.middle, dnormed, part, into: dmiddle, residual: gradient, ffnSums)
-        try out.backward(dmiddle, part, into: dattended, next: part.upcomingNext(gradient, width: width))
+    let ffn = down.inputs
+    try engine.overParts(rows, .backward, [down, gateUp, out], scratch: max(ffn, width)) { part, scratch in
+      let dgated = scratch.rows(ffn)
+      try down.backward(
+        gradient, part, into: dgated, isNear: true, next: part.upcoming(saved.gateUp, width: gateUp.outputs))
+      part.forEachRow(width: ffn) { row in
+        engine.operations.silu_gate_backward(dgated + row * ffn, ffn, saved.gateUp + row * 2 * ffn)
       }
+      let dnormed = scratch.rows(width)
+      try gateUp.backward(
+        saved.gateUp, part, into: dnormed, isNear: true, next: part.upcoming(saved.middle, width: width))
+      ffnNorm.backward(saved.middle, dnormed, part, into: dmiddle, residual: gradient, ffnSums)
+      try out.backward(dmiddle, part, into: dattended, next: part.upcomingNext(gradient, width: width))
     }
     try attention.backward(
       saved.qkv, saved.attended, dattended, layout, logSums: saved.logSums, into: dqkv,
@@ -98,9 +98,10 @@ struct DecoderBlock: ResidualBlock {
     try out.addOtherGradients(saved.attended, dmiddle, rows: rows, engine)
     ffnNorm.addGradients(ffnSums, engine)
 
-    try engine.overParts(rows, .backward, [qkv]) { part in
+    try engine.overParts(rows, .backward, [qkv], scratch: width) { part, scratch in
+      let dnormed = scratch.rows(width)
       turnHeads(dqkv, layout, part, engine.operations.rope_backward)
-      try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
+      try qkv.backward(dqkv, part, into: dnormed, isNear: true, next: part.upcoming(x, width: width))
       attentionNorm.backward(x, dnormed, part, into: gradient, residual: dmiddle, attentionSums)
     }
     try qkv.addGradients(saved.normed1, dqkv, rows: rows, engine)

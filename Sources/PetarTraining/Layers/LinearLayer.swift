@@ -55,7 +55,7 @@ struct LinearLayer {
   ) throws {
     part.multiply(
       Factor(x, stride: inputs), part.transposed(weight), into: y, stride: outputs, columns: outputs, depth: inputs,
-      plus: Addend(bias: bias.map { UnsafePointer($0.values) }, rows: residual), next: next)
+      then: Epilogue(bias: bias.map { UnsafePointer($0.values) }, rows: residual), next: next)
     for adapter in adapters {
       try part.engine.arena.scoped {
         let low = try project(try kept(x, adapter, part), adapter, part)
@@ -63,25 +63,36 @@ struct LinearLayer {
         part.multiply(
           Factor(low, stride: rank), Factor(adapter.up.values, stride: rank, transposed: true),
           into: y + adapter.firstOutput, stride: outputs, columns: adapter.up.rows, depth: rank, scale: adapter.scale,
-          plus: Addend(rows: y + adapter.firstOutput))
+          then: Epilogue(rows: y + adapter.firstOutput))
       }
     }
   }
 
   /// The gradient of the inputs from that of the outputs. `dx` must not be `dy`.
+  /// - Parameter multiplies: it multiplies what is in `dx`, the slope of the activation that made the inputs.
   func backward(
-    _ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>, next: Upcoming? = nil
+    _ dy: UnsafePointer<Float>, _ part: RowPart, into dx: UnsafeMutablePointer<Float>, multiplies: Bool = false,
+    isNear: Bool = false, next: Upcoming? = nil
   ) throws {
+    if multiplies, !isPlain {
+      return try part.engine.arena.scoped {
+        let whole = try part.engine.arena.floats(part.rows.count * inputs)
+        try backward(dy, part, into: whole)
+        part.forEachRow(width: inputs) { row in
+          part.engine.operations.scale_by(whole + row * inputs, inputs, dx + row * inputs)
+        }
+      }
+    }
     part.multiply(
       Factor(dy, stride: outputs), Factor(weight.values, stride: inputs), into: dx, stride: inputs, columns: inputs,
-      depth: outputs, next: next)
+      depth: outputs, then: Epilogue(multiplies: multiplies), isNear: isNear, next: next)
     for adapter in adapters {
       try part.engine.arena.scoped {
         let low = Factor(try backward(adapter, dy, part), stride: adapter.down.rows)
         let down = Factor(adapter.down.values, stride: inputs)
         guard adapter.dropout > 0, let seed = part.engine.dropoutSeed else {
           return part.multiply(
-            low, down, into: dx, stride: inputs, columns: inputs, depth: adapter.down.rows, plus: Addend(rows: dx))
+            low, down, into: dx, stride: inputs, columns: inputs, depth: adapter.down.rows, then: Epilogue(rows: dx))
         }
         let before = try part.engine.arena.floats(part.rows.count * inputs)
         part.multiply(low, down, into: before, stride: inputs, columns: inputs, depth: adapter.down.rows)
@@ -119,7 +130,7 @@ struct LinearLayer {
     guard let gradient = weight.gradient else { return [] }
     return engine.product(
       Factor(dy, stride: outputs, transposed: true), Factor(x, stride: inputs), into: gradient, stride: inputs,
-      Extents(rows: outputs, columns: inputs, depth: rows), plus: Addend(rows: gradient))
+      Extents(rows: outputs, columns: inputs, depth: rows), then: Epilogue(rows: gradient))
   }
 
   /// Adds the gradients of the bias and of adapters.
@@ -167,13 +178,13 @@ struct LinearLayer {
         Factor(dy + adapter.firstOutput, stride: outputs, transposed: true),
         Factor(try project(x, adapter, part), stride: rank), into: gradient, stride: rank,
         Extents(rows: adapter.up.rows, columns: rank, depth: rows), scale: adapter.scale,
-        plus: Addend(rows: gradient))
+        then: Epilogue(rows: gradient))
     }
     if let gradient = adapter.down.gradient {
       engine.multiply(
         Factor(try backward(adapter, dy, part), stride: rank, transposed: true), Factor(x, stride: inputs),
         into: gradient, stride: inputs, Extents(rows: rank, columns: inputs, depth: rows),
-        plus: Addend(rows: gradient))
+        then: Epilogue(rows: gradient))
     }
   }
 

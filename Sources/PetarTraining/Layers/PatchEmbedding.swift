@@ -31,7 +31,7 @@ struct PatchEmbedding {
   func forward(
     _ patches: UnsafePointer<Float>, images: Int, into rows: UnsafeMutablePointer<Float>, adding: Bool, _ engine: Engine
   ) throws {
-    try engine.overParts(images * tokens, .forward, [linear]) { part in
+    try engine.overParts(images * tokens, .forward, [linear]) { part, _ in
       part.forEachRow(width: width) { row in
         let embedded = rows + row * width
         engine.operations.add_bias(adding ? embedded : nil, position.values + row % tokens * width, width, embedded)

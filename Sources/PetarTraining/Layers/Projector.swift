@@ -12,7 +12,7 @@ struct Projector {
     /// Of each layer.
     fileprivate let inputs: [UnsafePointer<Float>]
     /// Of the activation after each layer but the last.
-    fileprivate let slopes: [UnsafePointer<Float>]
+    fileprivate let slopes: [UnsafeMutablePointer<Float>]
   }
 
   init(_ parameters: Parameters) throws {
@@ -27,7 +27,7 @@ struct Projector {
 
   func forward(_ x: UnsafePointer<Float>, rows: Int, _ engine: Engine) throws -> Trace {
     var inputs: [UnsafePointer<Float>] = []
-    var slopes: [UnsafePointer<Float>] = []
+    var slopes: [UnsafeMutablePointer<Float>] = []
     var current = x
     for (index, layer) in layers.enumerated() {
       let output = try engine.arena.floats(rows * layer.outputs)
@@ -57,9 +57,8 @@ struct Projector {
           if let dx { try layer.backward(gradient, all, into: dx) }
           return
         }
-        let below = try engine.arena.floats(trace.rows * layer.inputs)
-        try layer.backward(gradient, all, into: below)
-        if activates { GELU.backward(trace.slopes[index - 1], all, width: layer.inputs, gradient: below) }
+        let below = try activates ? trace.slopes[index - 1] : engine.arena.floats(trace.rows * layer.inputs)
+        try layer.backward(gradient, all, into: below, multiplies: activates)
         gradient = UnsafePointer(below)
       }
     }

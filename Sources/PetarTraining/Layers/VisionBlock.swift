@@ -50,12 +50,12 @@ struct VisionBlock: ResidualBlock {
       middle: try arena.floats(rows * width),
       normed2: try arena.floats(rows * width), mlpSlope: try arena.floats(rows * mlpIn.outputs),
       activated: try arena.floats(rows * mlpIn.outputs))
-    try engine.overParts(rows, .forward, [qkv]) { part in
+    try engine.overParts(rows, .forward, [qkv]) { part, _ in
       norm1.forward(x, part, into: saved.normed1)
       try qkv.forward(saved.normed1, part, into: saved.qkv, next: part.upcomingNext(x, width: width))
     }
     try attention.forward(saved.qkv, layout, into: saved.attended, logSums: saved.logSums, engine)
-    try engine.overParts(rows, .forward, [out, mlpIn, mlpOut]) { part in
+    try engine.overParts(rows, .forward, [out, mlpIn, mlpOut]) { part, _ in
       try out.forward(
         saved.attended, part, into: saved.middle, residual: x,
         next: part.upcomingNext(saved.attended, width: width))
@@ -72,20 +72,20 @@ struct VisionBlock: ResidualBlock {
     _ engine: Engine
   ) throws {
     let (rows, width, arena) = (layout.rows, width, engine.arena)
-    let dnormed = try arena.floats(rows * width)
     let dmiddle = try arena.floats(rows * width)
-    let dmlp = try arena.floats(rows * mlpIn.outputs)
     let dattended = try arena.floats(rows * width)
     let dqkv = try arena.floats(rows * qkv.outputs)
     let (sums1, sums2) = (try norm1.sums(rows, engine), try norm2.sums(rows, engine))
     let (qkvSums, outSums) = (try qkv.biasSums(rows, engine), try out.biasSums(rows, engine))
     let (mlpInSums, mlpOutSums) = (try mlpIn.biasSums(rows, engine), try mlpOut.biasSums(rows, engine))
-    try engine.overParts(rows, .backward, [mlpOut, mlpIn, out]) { part in
+    let dmlp = saved.mlpSlope
+    try engine.overParts(rows, .backward, [mlpOut, mlpIn, out], scratch: width) { part, scratch in
+      let dnormed = scratch.rows(width)
       mlpOut.sumBias(gradient, part, mlpOutSums)
-      try mlpOut.backward(gradient, part, into: dmlp, next: part.upcoming(saved.mlpSlope, width: mlpIn.outputs))
-      GELU.backward(saved.mlpSlope, part, width: mlpIn.outputs, gradient: dmlp)
+      try mlpOut.backward(
+        gradient, part, into: dmlp, multiplies: true, next: part.upcoming(saved.middle, width: width))
       mlpIn.sumBias(dmlp, part, mlpInSums)
-      try mlpIn.backward(dmlp, part, into: dnormed, next: part.upcoming(saved.middle, width: width))
+      try mlpIn.backward(dmlp, part, into: dnormed, isNear: true)
       norm2.backward(saved.middle, dnormed, part, into: dmiddle, residual: gradient, sums2)
       out.sumBias(dmiddle, part, outSums)
       try out.backward(dmiddle, part, into: dattended, next: part.upcomingNext(gradient, width: width))
@@ -101,10 +101,11 @@ struct VisionBlock: ResidualBlock {
     norm2.addGradients(sums2, engine)
 
     try engine.overParts(
-      rows, .backward, [qkv], beside: qkv.weightGradient(saved.normed1, dqkv, rows: rows, engine)
-    ) { part in
+      rows, .backward, [qkv], beside: qkv.weightGradient(saved.normed1, dqkv, rows: rows, engine), scratch: width
+    ) { part, scratch in
+      let dnormed = scratch.rows(width)
       qkv.sumBias(dqkv, part, qkvSums)
-      try qkv.backward(dqkv, part, into: dnormed, next: part.upcoming(x, width: width))
+      try qkv.backward(dqkv, part, into: dnormed, isNear: true, next: part.upcoming(x, width: width))
       norm1.backward(x, dnormed, part, into: gradient, residual: dmiddle, sums1)
     }
     try qkv.addOtherGradients(saved.normed1, dqkv, rows: rows, biasSums: qkvSums, engine)

@@ -62,7 +62,7 @@ extension Parameters {
       multiply(
         Factor(up.values.base, stride: up.columns), Factor(down.values.base, stride: down.columns), into: rows,
         stride: tensor.columns, Extents(rows: up.rows, columns: down.columns, depth: up.columns),
-        scale: adapterScale, plus: Addend(rows: rows))
+        scale: adapterScale, then: Epilogue(rows: rows))
       rows += up.rows * tensor.columns
     }
     return merged

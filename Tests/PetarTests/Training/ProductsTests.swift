@@ -13,9 +13,10 @@ import Testing
     }
   }
 
-  /// What a product is added to: nothing, what is there, or a bias and rows elsewhere, as a layer has them.
-  private enum Sum: CaseIterable {
-    case alone, toResult, toBiasAndRows
+  /// What a product is added to: nothing, what is there, or a bias and rows elsewhere, as a layer has them; or it multiplies
+  /// what is there.
+  private enum Use: CaseIterable {
+    case alone, addedToResult, addedToBiasAndRows, multiplied
   }
 
   /// Below and above the size of a tile, of a block, of what is cut for threads and of a small weight, by rows, by columns
@@ -29,8 +30,8 @@ import Testing
     }
   }
 
-  @Test("Products agree with sums in Double, and what lies beside them stays", arguments: shapes, Sum.allCases)
-  private func sums(_ shape: Shape, _ kind: Sum) throws {
+  @Test("Products agree with sums in Double, and what lies beside them stays", arguments: shapes, Use.allCases)
+  private func sums(_ shape: Shape, _ use: Use) throws {
     let (rows, columns, depth) = (shape.rows, shape.columns, shape.depth)
     // Every row of memory is wider than what is used of it.
     let (leftStride, rightStride) = (
@@ -50,16 +51,17 @@ import Testing
           bias.withUnsafeBufferPointer { bias in
             elsewhere.withUnsafeBufferPointer { elsewhere in
               guard let a = left.baseAddress, let b = right.baseAddress, let c = result.baseAddress else { return }
-              let addend =
-                switch kind {
-                case .alone: Addend()
-                case .toResult: Addend(rows: c)
-                case .toBiasAndRows: Addend(bias: bias.baseAddress, rows: elsewhere.baseAddress)
+              let epilogue =
+                switch use {
+                case .alone: Epilogue()
+                case .addedToResult: Epilogue(rows: c)
+                case .addedToBiasAndRows: Epilogue(bias: bias.baseAddress, rows: elsewhere.baseAddress)
+                case .multiplied: Epilogue(multiplies: true)
                 }
               engine.multiply(
                 Factor(a, stride: leftStride, transposed: shape.transposedLeft),
                 Factor(b, stride: rightStride, transposed: shape.transposedRight), into: c, stride: stride,
-                Extents(rows: rows, columns: columns, depth: depth), scale: 0.5, plus: addend)
+                Extents(rows: rows, columns: columns, depth: depth), scale: 0.5, then: epilogue)
             }
           }
         }
@@ -75,13 +77,14 @@ import Testing
           sum += Double(x) * Double(y)
         }
         let at = row * stride + column
-        let addend =
-          switch kind {
-          case .alone: 0.0
-          case .toResult: Double(before[at])
-          case .toBiasAndRows: Double(bias[column]) + Double(elsewhere[at])
+        let expected =
+          switch use {
+          case .alone: 0.5 * sum
+          case .addedToResult: 0.5 * sum + Double(before[at])
+          case .addedToBiasAndRows: 0.5 * sum + Double(bias[column]) + Double(elsewhere[at])
+          case .multiplied: 0.5 * sum * Double(before[at])
           }
-        error = larger(error, abs(0.5 * sum + addend - Double(result[at])))
+        error = larger(error, abs(expected - Double(result[at])))
       }
       let beside = (row * stride + columns)..<(row * stride + stride)
       #expect(result[beside] == before[beside])
