@@ -17,13 +17,16 @@ typedef struct ct_adamw_rates {
     float gradient_scale; /* of clipping */
 } ct_adamw_rates;
 
+/* Columns of a right factor that are read together. */
+enum { CT_PANEL = 48 };
+
 /* c = scale a b + bias + start, or that times c: rows x columns. Sums run over `depth` ascending, in blocks that depend on
  * nothing else. */
 typedef struct ct_product {
     const float *a; /* a[row * a_row + k * a_depth]; one of the two is 1 */
     size_t a_row, a_depth;
-    const float *b; /* b[k * b_stride + column] */
-    size_t b_stride;
+    const float *b; /* b[k * b_stride + column / CT_PANEL * b_panel + column % CT_PANEL] */
+    size_t b_stride, b_panel;
     float *c;
     const float *start; /* laid out as c, may be c; NULL for zero */
     size_t c_stride;

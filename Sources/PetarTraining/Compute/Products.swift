@@ -70,12 +70,8 @@ func multiply(
   let operations = ct_operations_best().pointee
   if !b.transposed, extents.areSmall(turned: a.transposed), let multiply = operations.multiply {
     var product = ct_product(
-      a: a.base, a_row: a.transposed ? 1 : a.stride, a_depth: a.transposed ? a.stride : 1, b: b.base,
-      b_stride: b.stride, c: c, start: epilogue.rows, c_stride: stride, bias: epilogue.bias,
-      rows: extents.rows, columns: extents.columns, depth: extents.depth, scale: scale,
-      times_c: epilogue.multiplies ? 1 : 0, is_near: isNear ? 1 : 0,
-      next: next?.base, next_stride: next?.stride ?? 0, next_rows: next?.rows ?? 0,
-      next_columns: next?.columns ?? 0)
+      a, b.base, stride: b.stride, into: c, stride: stride, extents, scale: scale, then: epilogue, isNear: isNear,
+      next: next)
     return multiply(&product)
   }
   if epilogue.multiplies {
@@ -101,6 +97,39 @@ func multiply(
     Int32(clamping: stride))
 }
 
+/// A right factor in panels: some columns of all rows, one panel after another, so that each is read as one stream.
+struct Panels {
+  fileprivate let base: UnsafePointer<Float>
+  fileprivate let rows: Int
+
+  /// As the function `multiply`, on processors with the kernel that it names.
+  func multiplied(
+    by a: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, then epilogue: Epilogue,
+    isNear: Bool, next: Upcoming?
+  ) {
+    guard extents.rows > 0, extents.columns > 0 else { return }
+    var product = ct_product(
+      a, base, stride: CT_PANEL, panel: CT_PANEL * rows, into: c, stride: stride, extents, scale: 1, then: epilogue,
+      isNear: isNear, next: next)
+    ct_operations_best().pointee.multiply?(&product)
+  }
+}
+
+extension ct_product {
+  fileprivate init(
+    _ a: Factor, _ b: UnsafePointer<Float>, stride bStride: Int, panel: Int = CT_PANEL,
+    into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, scale: Float, then epilogue: Epilogue,
+    isNear: Bool, next: Upcoming?
+  ) {
+    self.init(
+      a: a.base, a_row: a.transposed ? 1 : a.stride, a_depth: a.transposed ? a.stride : 1, b: b, b_stride: bStride,
+      b_panel: panel, c: c, start: epilogue.rows, c_stride: stride, bias: epilogue.bias, rows: extents.rows,
+      columns: extents.columns, depth: extents.depth, scale: scale, times_c: epilogue.multiplies ? 1 : 0,
+      is_near: isNear ? 1 : 0, next: next?.base, next_stride: next?.stride ?? 0, next_rows: next?.rows ?? 0,
+      next_columns: next?.columns ?? 0)
+  }
+}
+
 /// What multiplies on this processor, for people.
 package var productKernels: String {
   let openBLAS = "OpenBLAS for \(OpenBLAS.core)"
@@ -118,6 +147,35 @@ func transpose(
 }
 
 extension Engine {
+  /// The weights (outputs, inputs) as right factors in panels; transposed, those that inputs are multiplied by. Memory lies
+  /// in the arena. Nil where the kernel for it is not.
+  func panels(of weights: [Weight], transposed: Bool) throws -> [Panels]? {
+    guard operations.multiply != nil else { return nil }
+    let shapes = weights.map {
+      transposed ? (rows: $0.columns, columns: $0.rows) : (rows: $0.rows, columns: $0.columns)
+    }
+    let results = try shapes.map { try arena.floats(roundedUp($0.columns, to: CT_PANEL) * $0.rows) }
+    run(
+      weights.indices.flatMap { index in
+        let (weight, shape) = (weights[index], shapes[index])
+        return Swift.stride(from: 0, to: shape.columns, by: CT_PANEL).map { first in
+          let (count, panel) = (min(CT_PANEL, shape.columns - first), results[index] + first * shape.rows)
+          return {
+            if transposed {
+              transpose(
+                weight.values + first * weight.columns, stride: weight.columns, rows: count, columns: shape.rows,
+                into: panel, stride: CT_PANEL)
+            } else {
+              for row in 0..<shape.rows {
+                (panel + row * CT_PANEL).update(from: weight.values + row * weight.columns + first, count: count)
+              }
+            }
+          }
+        }
+      })
+    return zip(results, shapes).map { Panels(base: $0, rows: $1.rows) }
+  }
+
   /// As the function `multiply`, on all threads, but for the order of the sums.
   package func multiply(
     _ a: Factor, _ b: Factor, into c: UnsafeMutablePointer<Float>, stride: Int, _ extents: Extents, scale: Float = 1,

@@ -8,8 +8,8 @@ struct RowPart {
   let engine: Engine
   /// Other threads work on other parts; otherwise these are all rows, and all threads work on them.
   fileprivate let isOnOneThread: Bool
-  /// By the place of a weight: what it is when turned.
-  fileprivate let transposes: [UnsafePointer<Float>: Factor]
+  /// By the place of a weight.
+  fileprivate let panels: [UnsafePointer<Float>: Panels]
 
   /// These rows of `x`, of `width`, to be asked for before they are read.
   func upcoming(_ x: UnsafePointer<Float>, width: Int) -> Upcoming {
@@ -61,9 +61,24 @@ struct RowPart {
     }
   }
 
-  /// `weight` (outputs, inputs) as the factor that inputs are multiplied by.
-  func transposed(_ weight: Weight) -> Factor {
-    transposes[UnsafePointer(weight.values)] ?? Factor(weight.values, stride: weight.columns, transposed: true)
+  /// `c = a W` or `a Wᵀ` and `epilogue`, for the rows of `a`, `c` and the epilogue, which have no gaps.
+  func multiply(
+    _ a: UnsafePointer<Float>, by weight: Weight, transposed: Bool, into c: UnsafeMutablePointer<Float>,
+    then epilogue: Epilogue, isNear: Bool = false, next: Upcoming?
+  ) {
+    let (depth, columns) = transposed ? (weight.columns, weight.rows) : (weight.rows, weight.columns)
+    let a = Factor(a, stride: depth)
+    if let panels = panels[UnsafePointer(weight.values)] {
+      let first = rows.lowerBound
+      panels.multiplied(
+        by: a.from(row: first), into: c + first * columns, stride: columns,
+        Extents(rows: rows.count, columns: columns, depth: depth), then: epilogue.from(row: first, stride: columns),
+        isNear: isNear, next: next)
+    } else {
+      multiply(
+        a, Factor(weight.values, stride: weight.columns, transposed: transposed), into: c, stride: columns,
+        columns: columns, depth: depth, then: epilogue, isNear: isNear, next: next)
+    }
   }
 }
 
@@ -120,7 +135,7 @@ extension Engine {
 
   /// All rows, on all threads.
   func all(_ rows: Int) -> RowPart {
-    RowPart(rows: 0..<rows, engine: self, isOnOneThread: false, transposes: [:])
+    RowPart(rows: 0..<rows, engine: self, isOnOneThread: false, panels: [:])
   }
 
   /// Calls `body`, which takes rows through `layers` and what is between them, for all rows of a batch.
@@ -143,42 +158,21 @@ extension Engine {
       return try arena.scoped { try body(all(rows), RowScratch(base: arena.floats(rows * width), firstRow: 0)) }
     }
     try arena.scoped {
-      let turns = pass == .forward && operations.multiply != nil
-      let transposes = turns ? try transposes(of: layers.map(\.weight)) : [:]
+      let weights = layers.map(\.weight)
+      let panels = Dictionary(
+        zip(weights.map { UnsafePointer($0.values) }, try panels(of: weights, transposed: pass == .forward) ?? [])
+      ) { first, _ in first }
       let scratch = try arena.floats(pool.threads * size * width)
       let failure = FirstFailure()
       run(works, parts) { index, lane in
         failure.catching {
           let part = (index * size)..<min((index + 1) * size, rows)
           try body(
-            RowPart(rows: part, engine: self, isOnOneThread: true, transposes: transposes),
+            RowPart(rows: part, engine: self, isOnOneThread: true, panels: panels),
             RowScratch(base: scratch + lane * size * width, firstRow: part.lowerBound))
         }
       }
       try failure.rethrow()
     }
-  }
-
-  /// Rows of the results are a cache line longer than they need be: a power of two would put a block of them into few
-  /// sets of the first-level cache, which costs 5 to 15 % of a product.
-  private func transposes(of weights: [Weight]) throws -> [UnsafePointer<Float>: Factor] {
-    let results = try weights.map { weight in
-      let stride = roundedUp(weight.rows, to: 16) + 16
-      return (base: try arena.floats(weight.columns * stride), stride: stride)
-    }
-    let pieces = weights.indices.flatMap { index in
-      stride(from: 0, to: weights[index].rows, by: 64).map { (index, first: $0) }
-    }
-    pool.run(pieces.count) { piece in
-      let (index, first) = pieces[piece]
-      let (weight, result) = (weights[index], results[index])
-      transpose(
-        weight.values + first * weight.columns, stride: weight.columns, rows: min(64, weight.rows - first),
-        columns: weight.columns, into: result.base + first, stride: result.stride)
-    }
-    let factors = zip(weights, results).map {
-      (UnsafePointer($0.values), Factor($1.base, stride: $1.stride))
-    }
-    return Dictionary(factors) { first, _ in first }
   }
 }

@@ -54,7 +54,7 @@ struct LinearLayer {
     residual: UnsafePointer<Float>? = nil, next: Upcoming? = nil
   ) throws {
     part.multiply(
-      Factor(x, stride: inputs), part.transposed(weight), into: y, stride: outputs, columns: outputs, depth: inputs,
+      x, by: weight, transposed: true, into: y,
       then: Epilogue(bias: bias.map { UnsafePointer($0.values) }, rows: residual), next: next)
     for adapter in adapters {
       try part.engine.arena.scoped {
@@ -84,8 +84,7 @@ struct LinearLayer {
       }
     }
     part.multiply(
-      Factor(dy, stride: outputs), Factor(weight.values, stride: inputs), into: dx, stride: inputs, columns: inputs,
-      depth: outputs, then: Epilogue(multiplies: multiplies), isNear: isNear, next: next)
+      dy, by: weight, transposed: false, into: dx, then: Epilogue(multiplies: multiplies), isNear: isNear, next: next)
     for adapter in adapters {
       try part.engine.arena.scoped {
         let low = Factor(try backward(adapter, dy, part), stride: adapter.down.rows)
