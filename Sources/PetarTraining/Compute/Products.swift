@@ -15,7 +15,7 @@ package struct Extents {
     self.depth = depth
   }
 
-  /// Floats of the largest weight that is worth reading where it lies, part after part.
+  /// Floats of the largest weight that is worth reading again for each part of the rows.
   static let smallWeight = 1 << 20
 
   /// Whether what is read again and again fits a second-level cache: the weight, or the gradient of one, whose sums run over
@@ -89,12 +89,11 @@ func multiply(
       operations.add_bias(epilogue.rows.map { $0 + row * stride }, epilogue.bias, extents.columns, c + row * stride)
     }
   }
+  let adds: Float = epilogue.bias == nil && epilogue.rows == nil ? 0 : 1
   cblas_sgemm(
     CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans, b.transposed ? CblasTrans : CblasNoTrans,
     Int32(clamping: extents.rows), Int32(clamping: extents.columns), Int32(clamping: extents.depth), scale, a.base,
-    Int32(clamping: a.stride), b.base, Int32(clamping: b.stride), epilogue.bias == nil && epilogue.rows == nil ? 0 : 1,
-    c,
-    Int32(clamping: stride))
+    Int32(clamping: a.stride), b.base, Int32(clamping: b.stride), adds, c, Int32(clamping: stride))
 }
 
 /// A right factor in panels: some columns of all rows, one panel after another, so that each is read as one stream.
@@ -148,7 +147,7 @@ func transpose(
 
 extension Engine {
   /// The weights (outputs, inputs) as right factors in panels; transposed, those that inputs are multiplied by. Memory lies
-  /// in the arena. Nil where the kernel for it is not.
+  /// in the arena. Nil without the kernel that reads them.
   func panels(of weights: [Weight], transposed: Bool) throws -> [Panels]? {
     guard operations.multiply != nil else { return nil }
     let shapes = weights.map {
