@@ -44,6 +44,7 @@ struct Projector {
     return Trace(rows: rows, output: UnsafeMutablePointer(mutating: current), inputs: inputs, slopes: slopes)
   }
 
+  /// The slopes in `trace` are used up.
   /// - Parameter dx: gets the gradient of the inputs, if it is wanted.
   func backward(
     _ trace: Trace, gradient: UnsafePointer<Float>, into dx: UnsafeMutablePointer<Float>?, _ engine: Engine

@@ -67,6 +67,7 @@ struct VisionBlock: ResidualBlock {
     return saved
   }
 
+  /// `saved.mlpSlope` is used up.
   func backward(
     _ x: UnsafePointer<Float>, _ saved: Saved, _ layout: RowLayout, gradient: UnsafeMutablePointer<Float>,
     _ engine: Engine
